@@ -1,0 +1,168 @@
+# redd: fine-tuning as a service. `make help` lists the targets; everything lands in build/VARIANT/.
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
+endif
+
+VERSION   := 0.1.0
+VARIANT   ?= release
+BUILD     ?= build
+OUT       := $(BUILD)/$(VARIANT)
+PREFIX    ?= /usr/local
+SYSCONFDIR ?= /etc
+UNITDIR   ?= $(PREFIX)/lib/systemd/system
+V         ?= 0
+Q         := $(if $(filter 1,$(V)),,@)
+SUDO      := $(if $(filter 0,$(shell id -u)),,sudo)
+
+ifeq ($(origin CC),default)
+CC        := gcc
+endif
+CFLAGS    ?= -O2 -g
+WARNINGS  := -Wall -Wextra -Wshadow -Wconversion -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes
+WERROR    ?= -Werror
+# Products are fused only where a kernel says so: the same source gives the same bits on every path.
+STD       := -std=gnu11 -pthread -fno-math-errno -ffp-contract=off -D_GNU_SOURCE -DREDD_VERSION='"$(VERSION)"'
+ifeq ($(VARIANT),asan)
+SANITIZE  := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+else ifeq ($(VARIANT),tsan)
+SANITIZE  := -fsanitize=thread -fno-omit-frame-pointer
+endif
+
+# Debian packages, and the pkg-config modules they bring.
+DEB_PACKAGES := gcc libc6-dev make pkg-config libmicrohttpd-dev libjansson-dev libsqlite3-dev libopenblas-dev \
+	libuv1-dev libsystemd-dev libcurl4-openssl-dev libinih-dev libpcre2-dev nettle-dev libcmocka-dev \
+	ca-certificates
+PKG_DAEMON := libmicrohttpd jansson sqlite3 openblas libuv libsystemd inih libpcre2-8 nettle
+PKG_CTL    := libcurl jansson nettle
+PKG_TEST   := cmocka libcurl
+PKG_ALL    := $(sort $(PKG_DAEMON) $(PKG_CTL) $(PKG_TEST))
+PKG_CFLAGS  = $(shell pkg-config --cflags $(PKG_ALL) 2>/dev/null)
+CPPFLAGS_ALL = -I. -Idaemon -I$(OUT) $(CPPFLAGS)
+CFLAGS_ALL   = $(STD) $(CFLAGS) $(WARNINGS) $(WERROR) $(SANITIZE)
+
+# A library of every room, and two programs on top of it.
+LIB_SRC  := $(wildcard daemon/core/*.c storage/*.c worker/*.c worker/*/*.c api/*.c)
+REDD_SRC := $(wildcard daemon/*.c)
+CTL_SRC  := $(wildcard daemon/ctl/*.c)
+TEST_SUPPORT_SRC := $(wildcard tests/support/*.c)
+TEST_SRC  := $(shell find tests -name 'test_*.c' 2>/dev/null | sort)
+BENCH_SRC := $(wildcard tests/bench/*.c)
+HEADERS   := $(shell find daemon storage worker api tests -name '*.h' 2>/dev/null)
+
+obj = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
+LIB       := $(OUT)/libredd.a
+TESTS     := $(patsubst tests/%.c,$(OUT)/tests/%,$(TEST_SRC))
+BENCHES   := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(BENCH_SRC))
+# Tests of what threads do together, run under ThreadSanitizer too.
+TSAN_TESTS := $(filter %_threads,$(TESTS))
+ALL_OBJ   := $(call obj,$(LIB_SRC) $(REDD_SRC) $(CTL_SRC) $(TEST_SUPPORT_SRC) $(TEST_SRC) $(BENCH_SRC))
+
+.PHONY: all programs tests deps deps-if-missing demo demo-run check check-run check-variant check-tsan bench lint \
+	format install uninstall clean help
+
+all: ## Build redd and redctl (the default); VARIANT=release|asan|tsan
+all: programs
+
+programs: $(OUT)/redd $(OUT)/redctl
+
+tests: $(TESTS)
+
+deps: ## Install what building and testing need, with apt (sudo if not root)
+	$(SUDO) apt-get update
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(DEB_PACKAGES)
+
+deps-if-missing:
+	@command -v $(CC) >/dev/null && command -v pkg-config >/dev/null && pkg-config --exists $(PKG_ALL) \
+		|| $(MAKE) --no-print-directory deps
+
+demo: ## From nothing to two tenants' adapters answering; KEEP=1 leaves the daemon up
+demo: deps-if-missing
+	@$(MAKE) --no-print-directory programs
+	@$(MAKE) --no-print-directory demo-run
+
+demo-run:
+	@OUT=$(OUT) KEEP=$(KEEP) sh tests/demo/demo.sh
+
+check: ## Run every test: plain, under AddressSanitizer + UBSan, and thread tests under ThreadSanitizer
+check: deps-if-missing
+	@$(MAKE) --no-print-directory check-run
+
+check-run:
+	@sh tests/check.sh
+
+check-variant: $(TESTS) programs
+	@OUT=$(OUT) sh tests/run.sh $(TESTS)
+
+check-tsan: $(TSAN_TESTS) programs
+	@OUT=$(OUT) sh tests/run.sh $(TSAN_TESTS)
+
+bench: ## Measure the machine's limits and redd against them
+bench: $(BENCHES) programs
+	@set -e; for b in $(BENCHES); do $$b; done
+
+lint: ## Check formatting, dependency rules, and run cppcheck where it is installed
+	@clang-format --dry-run -Werror $(LIB_SRC) $(REDD_SRC) $(CTL_SRC) $(TEST_SRC) $(TEST_SUPPORT_SRC) $(HEADERS)
+	@sh tests/rules/rules.sh
+	@! command -v cppcheck >/dev/null || cppcheck --quiet --inline-suppr --error-exitcode=1 -I. -Idaemon \
+		--enable=warning,portability $(LIB_SRC) $(REDD_SRC) $(CTL_SRC)
+
+format: ## Format all C sources in place
+	clang-format -i $(LIB_SRC) $(REDD_SRC) $(CTL_SRC) $(TEST_SRC) $(TEST_SUPPORT_SRC) $(BENCH_SRC) $(HEADERS)
+
+install: ## Install under DESTDIR and PREFIX: programs, the bundled base, unit files, sample configuration
+install: programs
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/redd/base $(DESTDIR)$(PREFIX)/share/doc/redd
+	install -m 755 $(OUT)/redd $(OUT)/redctl $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 worker/base/* $(DESTDIR)$(PREFIX)/share/redd/base/
+	install -m 644 README.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/redd/
+	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/redd
+	sed 's|@PREFIX@|$(PREFIX)|g' systemd/redd.service > $(DESTDIR)$(UNITDIR)/redd.service
+	install -m 644 systemd/redd.socket $(DESTDIR)$(UNITDIR)/redd.socket
+	[ -e $(DESTDIR)$(SYSCONFDIR)/redd/redd.conf ] || \
+		install -m 644 systemd/redd.conf $(DESTDIR)$(SYSCONFDIR)/redd/redd.conf
+
+uninstall: ## Remove what install put there; the configuration and the state stay
+	rm -f $(DESTDIR)$(PREFIX)/bin/redd $(DESTDIR)$(PREFIX)/bin/redctl
+	rm -rf $(DESTDIR)$(PREFIX)/share/redd $(DESTDIR)$(PREFIX)/share/doc/redd
+	rm -f $(DESTDIR)$(UNITDIR)/redd.service $(DESTDIR)$(UNITDIR)/redd.socket
+
+clean: ## Remove everything built
+	rm -rf $(BUILD)
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\): ## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r t d; do \
+		printf '  %-10s %s\n' "$$t" "$$d"; done
+
+$(OUT)/redd: $(call obj,$(REDD_SRC)) $(LIB)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PKG_DAEMON)) -lm
+	@echo "  LINK $@"
+
+$(OUT)/redctl: $(call obj,$(CTL_SRC)) $(LIB)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PKG_CTL)) -lm
+	@echo "  LINK $@"
+
+$(LIB): $(call obj,$(LIB_SRC))
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(TESTS): $(OUT)/tests/%: $(OUT)/obj/tests/%.o $(call obj,$(TEST_SUPPORT_SRC)) $(LIB)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PKG_ALL)) -lm
+
+$(BENCHES): $(OUT)/bench/%: $(OUT)/obj/tests/bench/%.o $(call obj,$(TEST_SUPPORT_SRC)) $(LIB)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PKG_ALL)) -lm
+
+$(OUT)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(PKG_CFLAGS) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	@$(if $(filter 1,$(V)),,echo "  CC   $<")
+
+# SQL and web files reach the binary through .incbin; their objects follow them.
+$(call obj,$(wildcard storage/*.c)): $(wildcard storage/schema/*.sql)
+$(call obj,$(wildcard api/*.c)): $(wildcard api/web/*)
+
+-include $(ALL_OBJ:.o=.d)

@@ -1,0 +1,24 @@
+/*
+ * Log lines of key=value pairs on standard error, one write each. Only daemon/, API handlers and the
+ * worker pool log; library code returns errors instead. Under systemd (JOURNAL_STREAM is set) lines carry
+ * the journal's <priority> prefix and no time; elsewhere a timestamp. Thread: any.
+ */
+#ifndef REDD_CORE_LOG_H
+#define REDD_CORE_LOG_H
+
+enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
+
+/* Lines below this level are dropped. Default: info. Call before threads start. */
+void log_set_level(enum log_level level);
+
+/* log_event(LOG_LEVEL_INFO, "job_done", "job=%s steps=%zu", ...): `event` is a snake_case word; fmt holds key=value
+ * pairs, values with spaces quoted by the caller ("message=\"%s\""). */
+__attribute__((format(printf, 3, 4))) void log_event(
+	enum log_level level, const char *event, const char *fmt, ...);
+
+#define log_debug(event, ...) log_event(LOG_LEVEL_DEBUG, event, __VA_ARGS__)
+#define log_info(event, ...) log_event(LOG_LEVEL_INFO, event, __VA_ARGS__)
+#define log_warn(event, ...) log_event(LOG_LEVEL_WARN, event, __VA_ARGS__)
+#define log_error(event, ...) log_event(LOG_LEVEL_ERROR, event, __VA_ARGS__)
+
+#endif

@@ -1,0 +1,93 @@
+/*
+ * Adapters: small trained edits on the outputs of frozen modules. The model offers its editable modules as
+ * `sites`; a spec says which of them a method edits; a layout assigns each its place in one flat float32
+ * parameter vector, so that training, checkpoints and hashing see n_params numbers and nothing else.
+ * Methods are a table (see method.h); nothing outside this folder asks which one it is.
+ *
+ * Scales, biases and their gradients are float32 always. Trained scales may be zero or negative.
+ * A finished adapter is immutable; layouts are immutable from birth. Thread: any.
+ */
+#ifndef REDD_ADAPTER_ADAPTER_H
+#define REDD_ADAPTER_ADAPTER_H
+
+#include "core/buf.h"
+#include "core/err.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SITE_NAME_SIZE 96
+#define ADAPTER_MAX_LAYERS 256
+
+/* Where edits may sit, in the paper's words. */
+enum position { POSITION_FFN = 1, POSITION_ATTN = 2, POSITION_QKV = 4 };
+enum part { PART_SCALE = 1, PART_BIAS = 2 };
+
+/* One editable module of a base, in the order of the forward pass. */
+struct site {
+	char name[SITE_NAME_SIZE]; /* Hugging Face module path: "model.layers.0.mlp.down_proj" */
+	enum position position;
+	size_t layer;
+	size_t width;
+};
+
+/* What a job asks for. */
+struct adapter_spec {
+	unsigned positions; /* bits of enum position */
+	unsigned parts;     /* bits of enum part */
+	bool all_layers;
+	uint8_t layers[ADAPTER_MAX_LAYERS]; /* 1 = edited; only when !all_layers */
+};
+
+/* RED as in the paper: ffn, scale and bias, all layers. */
+void adapter_spec_default(struct adapter_spec *spec);
+/* Read the wire form {"type":"red","positions":[..],"parts":[..],"layers":"all"|[..]}; NULL gives the default.
+ * ERR_INVALID with why->param such as "adapter.positions". */
+enum err adapter_spec_parse(const json_t *json, struct adapter_spec *spec, struct why *why);
+/* The wire form, a new reference; NULL when memory is short. */
+json_t *adapter_spec_json(const struct adapter_spec *spec);
+
+struct adapter_layout; /* opaque */
+
+/* Lay out spec over a base's sites (copied). ERR_INVALID when it selects no module, or a layer that is not there. */
+enum err adapter_layout_new(const struct adapter_spec *spec, const struct site *sites, size_t n_sites,
+	struct adapter_layout **out, struct why *why);
+void adapter_layout_free(struct adapter_layout *l);
+size_t adapter_layout_n_params(const struct adapter_layout *l);
+size_t adapter_layout_n_sites(const struct adapter_layout *l); /* of the base, edited or not */
+bool adapter_layout_edits(const struct adapter_layout *l, size_t site);
+/* The lowest edited site, or n_sites when none is. What lies below it needs no gradient. */
+size_t adapter_layout_first_site(const struct adapter_layout *l);
+const struct adapter_spec *adapter_layout_spec(const struct adapter_layout *l);
+/* Start values: every edit the identity. params (n_params). */
+void adapter_layout_start(const struct adapter_layout *l, float *params);
+
+/* A run of consecutive rows of a batch under one adapter. */
+struct edit_run {
+	size_t n_rows;
+	const struct adapter_layout *layout; /* borrowed; NULL = the base, unedited */
+	const float *params;                 /* borrowed (n_params) */
+	float strength;                      /* 1 as trained, 0 the base: 1 + s*(scale-1), s*bias */
+};
+
+/* Edit h (sum of n_rows, width of site; row distance ldh) in place, run by run. */
+void adapter_forward(
+	const struct edit_run *runs, size_t n_runs, size_t site, float *h, size_t ldh);
+/* Backward of one run at strength 1: dh overwritten with the gradient before the edit; grads (n_params)
+ * accumulated; h is the value before the edit. */
+void adapter_backward(const struct edit_run *run, size_t site, float *dh, size_t lddh, const float *h,
+	size_t ldh, float *grads);
+
+/* Serialise as safetensors: F32 tensors (1, width) named NAME.delta_vector.activation_scaling / _bias in site
+ * order, with `manifest` (a JSON object or NULL) as __metadata__ {"manifest": "..."}. Same input, same bytes.
+ * Appends to out. */
+enum err adapter_write(const struct adapter_layout *l, const float *params, const json_t *manifest, struct buf *out);
+/* Read what adapter_write() wrote, or any safetensors of those names, against a base's sites. On success
+ * *layout (owned by the caller) and *params (mem_free) are set, *manifest too unless NULL (new reference, or
+ * NULL when the file has none). ERR_FORMAT; ERR_MISMATCH when a tensor fits no site or has another width. */
+enum err adapter_read(const void *data, size_t n, const struct site *sites, size_t n_sites,
+	struct adapter_layout **layout, float **params, json_t **manifest, struct why *why);
+
+#endif

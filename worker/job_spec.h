@@ -1,0 +1,45 @@
+/*
+ * What a fine-tuning job asks for, decoded from the request once and kept in the store as JSON: the one place
+ * that knows the names of the hyperparameters. "auto" stays "auto" until the data is known; then
+ * job_spec_resolve() puts numbers there. Thread: any.
+ */
+#ifndef REDD_WORKER_JOB_SPEC_H
+#define REDD_WORKER_JOB_SPEC_H
+
+#include "core/err.h"
+#include "worker/adapter/adapter.h"
+#include "worker/text/dataset.h"
+#include "worker/train/train.h"
+
+#include <jansson.h>
+
+struct job_spec {
+	char suffix[65];
+	uint64_t seed;
+	struct adapter_spec adapter;
+	struct train_config train; /* fields flagged auto below are not meaningful until resolved */
+	size_t max_length;         /* 0 = the context, and longer rows are refused */
+	bool auto_epochs, auto_batch_size, auto_learning_rate, auto_multiplier;
+	double learning_rate_multiplier;
+	double warmup_ratio;      /* used unless warmup_steps was given */
+	bool warmup_steps_given;
+	bool resolved;
+};
+
+/* From the body of POST /fine_tuning/jobs: seed, suffix, method.supervised.hyperparameters or the older top-level
+ * hyperparameters, adapter. Wrong types and values out of range: ERR_INVALID with why->param
+ * ("hyperparameters.batch_size") and the allowed range in the message. Unknown hyperparameters are refused too.
+ * Without a seed one is drawn. */
+enum err job_spec_from_request(const json_t *body, struct job_spec *out, struct why *why);
+
+/* Replace every "auto" by a number that works for RED on this data. */
+void job_spec_resolve(struct job_spec *spec, const struct dataset *train);
+
+/* The form kept in the store, mem_free() it; and back. */
+enum err job_spec_encode(const struct job_spec *spec, char **json);
+enum err job_spec_decode(const char *json, struct job_spec *out);
+
+/* "hyperparameters" as on the wire: "auto" until resolved. New reference; NULL when memory is short. */
+json_t *job_spec_hyperparameters(const struct job_spec *spec);
+
+#endif

@@ -1,0 +1,119 @@
+/*
+ * The continuous batcher: requests of all tenants decoded together, one step for all, each row under its own
+ * adapter version, by one serving thread that owns the running batch and its KV caches.
+ *
+ * Requests wait in arrival order until a place in the batch and memory for their keys and values are free. Prompts are
+ * taken in chunks between decode steps, so a long one does not stall the others.
+ * Thread: start/stop by one; submit and cancel from any. Callbacks run on the serving thread and must not block.
+ */
+#ifndef REDD_SERVE_SERVE_H
+#define REDD_SERVE_SERVE_H
+
+#include "worker/adapter/adapter.h"
+#include "worker/model/model.h"
+#include "worker/text/tokenizer.h"
+
+#define SERVE_MAX_LOGPROBS 20
+#define SERVE_MAX_STOPS 16
+#define SERVE_MAX_BIAS 300
+
+/* An adapter version someone holds on to while a request uses it. release() is called once, on any thread. */
+struct adapter_ref {
+	const struct adapter_layout *layout; /* NULL = the base */
+	const float *params;
+	void (*release)(void *owner); /* may be NULL */
+	void *owner;
+};
+
+struct sample_params {
+	double temperature; /* 0 = greedy */
+	double top_p;       /* 1 = all */
+	double min_p;       /* 0 = all */
+	size_t top_k;       /* 0 = all */
+	double presence_penalty, frequency_penalty;
+	double repetition_penalty; /* 1 = none */
+	uint64_t seed;
+	size_t n_bias;
+	struct {
+		int32_t id;
+		float bias;
+	} bias[SERVE_MAX_BIAS];
+};
+
+struct token_logprob {
+	int32_t id;
+	float logprob; /* of the model's own distribution: before temperature and filters */
+};
+
+enum serve_finish { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_CANCELLED, FINISH_ERROR };
+
+/* One token, as it becomes known. For prompt tokens (echo) has_logprob is false on the first. */
+struct serve_token {
+	int32_t id;
+	bool is_prompt;
+	bool has_logprob;
+	float logprob;
+	size_t n_top;
+	const struct token_logprob *top; /* borrowed during the call, best first */
+	const char *text;                /* new certain text, borrowed; "" while a character is unfinished or a stop
+	                                    string may be beginning; prompt tokens have none */
+	size_t n_text;
+};
+
+struct serve_result {
+	enum serve_finish finish;
+	enum err error; /* with FINISH_ERROR */
+	size_t n_prompt;
+	size_t n_generated;
+	const char *text; /* borrowed: text that was still held back when it finished */
+	size_t n_text;
+};
+
+struct serve_request {
+	/* borrowed until on_done returns */
+	const int32_t *prompt; /* n_prompt >= 1 */
+	size_t n_prompt;
+	struct adapter_ref adapter; /* taken over by a successful submit */
+	float strength;             /* 1 as trained */
+	struct sample_params sample;
+	size_t max_tokens; /* 0 = score the prompt only */
+	bool ignore_eos;
+	bool echo_logprobs;    /* report prompt tokens with their log-probabilities */
+	bool logprobs;         /* report log-probabilities of generated tokens */
+	size_t n_top_logprobs; /* <= SERVE_MAX_LOGPROBS */
+	size_t n_stops;
+	const char *stops[SERVE_MAX_STOPS]; /* non-empty UTF-8; the text stops before one */
+	void (*on_token)(void *arg, const struct serve_token *token); /* may be NULL */
+	void (*on_done)(void *arg, const struct serve_result *result); /* exactly once after a successful submit */
+	void *arg;
+};
+
+struct serve_options {
+	const struct model *model;         /* borrowed */
+	const struct tokenizer *tokenizer; /* borrowed */
+	size_t max_batch;                  /* sequences decoded together */
+	size_t max_queue;                  /* waiting requests; beyond: ERR_BUSY */
+	size_t kv_bytes;                   /* limit on all KV caches together */
+	size_t prefill_rows;               /* chunk of a prompt between two decode steps */
+};
+
+struct serve;
+struct serve_stats {
+	size_t running, waiting;
+	uint64_t prompt_tokens, generated_tokens, steps;
+	uint64_t batch_rows; /* sum over steps: / steps = mean batch size */
+};
+
+enum err serve_start(const struct serve_options *options, struct serve **out, struct why *why);
+/* Waits for running requests at most drain_ms, cancels the rest, joins. */
+void serve_stop(struct serve *s, int drain_ms);
+/* *id names the request for serve_cancel(). The struct is copied; what it points to is borrowed as said above.
+ * ERR_TOO_LONG when the prompt leaves no room for a token, ERR_BUSY, ERR_INVALID; nothing is taken over then. */
+enum err serve_submit(struct serve *s, const struct serve_request *request, uint64_t *id, struct why *why);
+/* on_done follows soon with FINISH_CANCELLED, unless it was done already. */
+void serve_cancel(struct serve *s, uint64_t id);
+void serve_stats(struct serve *s, struct serve_stats *out);
+/* True while the batch is not empty: trainers yield to it. */
+bool serve_busy(struct serve *s);
+
+#endif

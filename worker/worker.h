@@ -1,0 +1,91 @@
+/*
+ * Everything that computes, as the API and the daemon see it: one base model with its tokenizer, a pool of
+ * training threads that works the store's queue, and the serving engine that answers for base and adapters.
+ *
+ * Thread: open/start/stop/close by the main thread; the rest any thread that may wait for the disk, except
+ * where the comment says "loop".
+ */
+#ifndef REDD_WORKER_WORKER_H
+#define REDD_WORKER_WORKER_H
+
+#include "storage/store.h"
+#include "worker/job_spec.h"
+#include "worker/model/model.h"
+#include "worker/serve/serve.h"
+#include "worker/text/chat.h"
+#include "worker/text/tokenizer.h"
+
+struct worker;
+
+struct worker_options {
+	const char *model_dir;
+	const char *model_name;    /* NULL = the directory's last component */
+	size_t n_train_threads;    /* 0 = one per core */
+	size_t max_running_jobs;   /* side by side; 0 = 4 per train thread */
+	int64_t max_running_per_tenant; /* <= 0 = no limit */
+	size_t checkpoint_every;   /* steps; 0 = 50 */
+	size_t max_batch;          /* sequences decoded together; 0 = 64 */
+	size_t max_queue;          /* inference requests waiting; 0 = 1024 */
+	size_t kv_bytes;           /* 0 = a quarter of the memory available at start */
+};
+
+/* Map the base, read its tokenizer. Nothing runs yet. store is borrowed until close. */
+enum err worker_open(const struct worker_options *options, struct store *store, struct worker **out,
+	struct why *why);
+/* Start the threads; jobs found running in the store are queued again first. */
+enum err worker_start(struct worker *w, struct why *why);
+/* Stop: requests in flight get drain_ms, jobs save a checkpoint and go back to the queue. Joins all threads. */
+void worker_stop(struct worker *w, int drain_ms);
+void worker_close(struct worker *w);
+
+/* Constant after open. (loop) */
+const char *worker_base_name(const struct worker *w);
+int64_t worker_base_created(const struct worker *w); /* unix seconds: config.json's modification time */
+const struct model *worker_model(const struct worker *w);
+const struct tokenizer *worker_tokenizer(const struct worker *w);
+const struct chat_format *worker_chat(const struct worker *w);
+
+/* ---- jobs ---- */
+
+/* Read and check a job's files against its spec, in full; with why naming the first fault: ERR_INVALID with
+ * why->param "training_file" or "validation_file" or as job_spec. `parent` may be the base or a fine-tuned model of the tenant.
+ * spec is resolved on success. valid_file NULL = none. Reports may be NULL; dataset_report_fini() them. */
+struct job_check {
+	size_t n_rows, n_tokens, n_trained_tokens, n_steps;
+	double estimated_seconds;
+	struct dataset_report train, valid;
+};
+void job_check_fini(struct job_check *c);
+enum err worker_job_check(struct worker *w, const char *tenant_id, const char *parent, const char *train_file,
+	const char *valid_file, struct job_spec *spec, struct job_check *out, struct why *why);
+/* Something about this job changed in the store (created, cancelled, paused, resumed): look again. (loop) */
+void worker_job_poke(struct worker *w, const char *job_id);
+
+/* Called when a job's events or status changed, from a worker thread; must not block. One listener. NULL = none.
+ * Set before worker_start(). */
+void worker_set_listener(struct worker *w, void (*on_job)(void *arg, const char *job_id), void *arg);
+
+/* ---- inference ---- */
+
+/* Resolve a model name for a tenant: the base, or one of the tenant's adapters, loaded from the store on
+ * first use and kept. On success ref holds that immutable version until released. ERR_NOT_FOUND (why->code
+ * "model_not_found"), ERR_MISMATCH when its manifest does not fit the base. */
+enum err worker_adapter_acquire(struct worker *w, const char *tenant_id, const char *model,
+	struct adapter_ref *ref, struct why *why);
+/* Forget a deleted adapter, or with name NULL all of a tenant's. Holders keep their version. */
+void worker_adapter_forget(struct worker *w, const char *tenant_id, const char *name);
+
+/* As serve_submit() and serve_cancel() on this worker's engine. (loop) */
+enum err worker_submit(struct worker *w, const struct serve_request *request, uint64_t *id, struct why *why);
+void worker_cancel(struct worker *w, uint64_t id);
+
+struct worker_stats {
+	struct serve_stats serve;
+	size_t running_jobs, n_train_threads, adapters_resident;
+	uint64_t train_steps, train_tokens;
+	const char *gemm_kernel; /* OpenBLAS's choice */
+	const char *cpu;         /* our kernels' level */
+};
+void worker_stats(struct worker *w, struct worker_stats *out); /* (loop) */
+
+#endif
