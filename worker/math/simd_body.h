@@ -1,0 +1,37 @@
+/*
+ * All vector kernels of one level: the including file has set LANES, KERNELS (the table's name) and the
+ * compiler's target. Internal to math/.
+ */
+#include "worker/math/simd.h"
+#include "worker/math/simd_vector.h"
+
+#include "worker/math/simd_activation.h"
+#include "worker/math/simd_formats.h"
+#include "worker/math/simd_rows.h"
+#include "worker/math/simd_skinny.h"
+
+const struct simd_kernels KERNELS = {
+        .skinny = skinny,
+        .activation_forward = activation_forward_any,
+        .activation_backward = activation_backward_any,
+        .gated_forward = gated_forward_any,
+        .gated_backward = gated_backward_any,
+        .layernorm = layernorm,
+        .layernorm_backward = layernorm_backward_row,
+        .rmsnorm = rmsnorm,
+        .rmsnorm_backward = rmsnorm_backward_row,
+        .max = max_of,
+        .exp_sum = exp_sum,
+        .dot = dot,
+        .dot_rows = dot_rows,
+        .axpy = axpy,
+        .add = add,
+        .scale = scale_by,
+        .scale_add = scale_add,
+        .softmax_backward = softmax_backward,
+        .rotate = rotate,
+        .edit = edit,
+        .edit_backward = edit_backward_row,
+        .from_f16 = from_f16,
+        .from_bf16 = from_bf16,
+};
