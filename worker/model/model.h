@@ -9,8 +9,8 @@
 #ifndef REDD_MODEL_MODEL_H
 #define REDD_MODEL_MODEL_H
 
-#include "worker/adapter/adapter.h"
 #include "core/err.h"
+#include "worker/adapter/adapter.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,57 +26,62 @@ struct model_info {
 	const char *family;     /* "gpt2", "llama" */
 	const char *model_type; /* config.json's */
 	size_t n_layers;
-	size_t width;           /* C */
-	size_t vocab_size;      /* V, rows of the output head */
-	size_t max_positions;   /* context length in tokens */
+	size_t width;         /* C */
+	size_t vocab_size;    /* V, rows of the output head */
+	size_t max_positions; /* context length in tokens */
 	uint64_t n_params;
-	int32_t bos_id;         /* -1 when there is none */
+	int32_t bos_id;                 /* -1 when there is none */
 	int32_t eos_ids[MODEL_MAX_EOS]; /* config.json's and generation_config.json's */
 	size_t n_eos;
-	char hash[MODEL_HASH_SIZE]; /* hex fingerprint of architecture and weights: the "base hash" of manifests */
+	char hash[MODEL_HASH_SIZE]; /* hex fingerprint of architecture and weights: the "base hash" of
+	                               manifests */
 };
 
-/* Map the directory. ERR_NOT_FOUND, ERR_FORMAT, ERR_UNSUPPORTED, ERR_IO, ERR_MEM; why names file and reason. */
+/* Map the directory. ERR_NOT_FOUND, ERR_FORMAT, ERR_UNSUPPORTED, ERR_IO, ERR_MEM; why names file and reason.
+ */
 enum err model_open(const char *dir, struct model **out, struct why *why);
 void model_close(struct model *m);
 const struct model_info *model_info(const struct model *m);
 /* Editable modules in the order of the forward pass; they live as long as m. */
 const struct site *model_sites(const struct model *m, size_t *n_sites);
-/* The sites a config.json alone implies, without weights (for counting trainable numbers). mem_free(*sites). */
+/* The sites a config.json alone implies, without weights (for counting trainable numbers). mem_free(*sites).
+ */
 enum err model_config_sites(const char *config_json, struct site **sites, size_t *n_sites, struct why *why);
 
 /* ---- training ---- */
 
 /* One packed piece of a step: sequences one after the other, all under one adapter. */
 struct train_batch {
-	size_t n_rows;            /* N, the sum of lengths */
-	const int32_t *tokens;    /* (N) */
-	const int32_t *labels;    /* (N): the token that row must predict, or -1: no loss here */
-	const float *weights;     /* (N): weight of each label, or NULL for 1 */
+	size_t n_rows;         /* N, the sum of lengths */
+	const int32_t *tokens; /* (N) */
+	const int32_t *labels; /* (N): the token that row must predict, or -1: no loss here */
+	const float *weights;  /* (N): weight of each label, or NULL for 1 */
 	size_t n_seqs;
-	const size_t *lengths;    /* (n_seqs), each <= max_positions */
+	const size_t *lengths; /* (n_seqs), each <= max_positions */
 };
 
 /* Sums over a batch; divided by nobody. */
 struct train_sums {
-	double loss;       /* sum of weight * cross-entropy over labelled rows */
-	double weight;     /* sum of weights */
+	double loss;   /* sum of weight * cross-entropy over labelled rows */
+	double weight; /* sum of weights */
 	size_t n_labels;
-	size_t n_correct;  /* labelled rows whose argmax is the label */
+	size_t n_correct; /* labelled rows whose argmax is the label */
 };
 
-/* Activations and scratch for one thread. Address space for max_rows is reserved; memory is touched as rows need. */
+/* Activations and scratch for one thread. Address space for max_rows is reserved; memory is touched as rows
+ * need. */
 struct train_workspace;
 enum err train_workspace_new(const struct model *m, size_t max_rows, struct train_workspace **out);
 void train_workspace_free(struct train_workspace *w);
 /* Bytes that a batch of n_rows touches in a workspace. */
 size_t train_workspace_bytes(const struct model *m, size_t n_rows);
 
-/* Forward, and unless grads is NULL backward: grads (n_params) are accumulated with d(grad_scale * sums.loss).
- * *sums is overwritten. ERR_TOO_LARGE when the batch exceeds the workspace. Deterministic for a given batch. */
+/* Forward, and unless grads is NULL backward: grads (n_params) are accumulated with d(grad_scale *
+ * sums.loss). *sums is overwritten. ERR_TOO_LARGE when the batch exceeds the workspace. Deterministic for a
+ * given batch. */
 enum err model_train(const struct model *m, struct train_workspace *w, const struct train_batch *batch,
-	const struct adapter_layout *layout, const float *params, float grad_scale, float *grads,
-	struct train_sums *sums);
+        const struct adapter_layout *layout, const float *params, float grad_scale, float *grads,
+        struct train_sums *sums);
 
 /* ---- serving ---- */
 
@@ -94,18 +99,18 @@ size_t kv_bytes(const struct model *m, size_t n_positions);
 /* Scratch for prefill chunks of at most max_rows and decode steps of at most max_seqs. */
 struct serve_workspace;
 enum err serve_workspace_new(
-	const struct model *m, size_t max_rows, size_t max_seqs, struct serve_workspace **out);
+        const struct model *m, size_t max_rows, size_t max_seqs, struct serve_workspace **out);
 void serve_workspace_free(struct serve_workspace *w);
 
 /* Append n_rows tokens of one sequence to kv. logit_rows (n_logits, ascending, each < n_rows) name the rows
  * whose logits (n_logits,V) are wanted. The result depends on this sequence and its chunks alone.
  * ERR_TOO_LONG when kv is full, ERR_TOO_LARGE when n_rows exceeds the workspace. */
 enum err model_prefill(const struct model *m, struct serve_workspace *w, struct kv *kv, const int32_t *tokens,
-	size_t n_rows, const struct edit_run *run, const size_t *logit_rows, size_t n_logits, float *logits);
+        size_t n_rows, const struct edit_run *run, const size_t *logit_rows, size_t n_logits, float *logits);
 
 /* One token for each of n sequences, each under its own run (runs[i].n_rows == 1); logits (n,V) of all.
  * A sequence's numbers do not depend on the others. ERR_TOO_LONG when any kv is full (none is changed). */
 enum err model_decode(const struct model *m, struct serve_workspace *w, size_t n, struct kv *const *kvs,
-	const int32_t *tokens, const struct edit_run *runs, float *logits);
+        const int32_t *tokens, const struct edit_run *runs, float *logits);
 
 #endif
