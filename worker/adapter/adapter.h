@@ -24,6 +24,8 @@
 /* Where edits may sit, in the paper's words. */
 enum position { POSITION_FFN = 1, POSITION_ATTN = 2, POSITION_QKV = 4 };
 enum part { PART_SCALE = 1, PART_BIAS = 2 };
+/* Rows of the table in method.h. */
+enum adapter_method { METHOD_RED };
 
 /* One editable module of a base, in the order of the forward pass. */
 struct site {
@@ -35,6 +37,7 @@ struct site {
 
 /* What a job asks for. */
 struct adapter_spec {
+	enum adapter_method method;
 	unsigned positions; /* bits of enum position */
 	unsigned parts;     /* bits of enum part */
 	bool all_layers;
