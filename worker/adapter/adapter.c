@@ -1,0 +1,24 @@
+/* Edits of a batch whose rows belong to different adapters. See adapter.h. */
+#include "worker/adapter/adapter.h"
+#include "worker/adapter/layout.h"
+
+void adapter_forward(const struct edit_run *runs, size_t n_runs, size_t site, float *h, size_t ldh)
+{
+	for (size_t i = 0; i < n_runs; i++) {
+		const struct edit_run *run = &runs[i];
+		const struct adapter_layout *l = run->layout;
+
+		if (l && l->slots[site].parts)
+			l->method->forward(&l->slots[site], run->params, run->strength, run->n_rows, h, ldh);
+		h += run->n_rows * ldh;
+	}
+}
+
+void adapter_backward(const struct edit_run *run, size_t site, float *dh, size_t lddh, const float *h,
+        size_t ldh, float *grads)
+{
+	const struct adapter_layout *l = run->layout;
+
+	if (l && l->slots[site].parts)
+		l->method->backward(&l->slots[site], run->params, run->n_rows, dh, lddh, h, ldh, grads);
+}

@@ -1,0 +1,25 @@
+/*
+ * The inside of a layout, for the files of this folder: sites and their slots. Internal to adapter/.
+ */
+#ifndef REDD_ADAPTER_LAYOUT_H
+#define REDD_ADAPTER_LAYOUT_H
+
+#include "worker/adapter/adapter.h"
+#include "worker/adapter/method.h"
+
+struct adapter_layout {
+	struct adapter_spec spec;
+	const struct method *method;
+	struct site *sites; /* owned (n_sites) */
+	struct slot *slots; /* owned (n_sites) */
+	size_t n_sites;
+	size_t n_params;
+	size_t first_site;
+};
+
+/* A layout over a copy of sites whose i-th slot has parts[i]. ERR_TOO_LARGE when the numbers overflow;
+ * ERR_MEM. */
+enum err layout_build(const struct adapter_spec *spec, const struct site *sites, size_t n_sites,
+        const unsigned *parts, struct adapter_layout **out);
+
+#endif

@@ -1,0 +1,67 @@
+/* RED: h' = h * scale + bias at a module's output. The method's row; see method.h. */
+#include "worker/adapter/method.h"
+#include "worker/math/edit.h"
+
+/* Columns whose weakened edit is worked out on the stack at a time. */
+#define CHUNK 256
+
+static const float *part(const struct slot *slot, const float *params, unsigned bit)
+{
+	return slot->parts & bit ? params + slot_part_offset(slot, bit) : NULL;
+}
+
+static float *part_grads(const struct slot *slot, float *grads, unsigned bit)
+{
+	return slot->parts & bit ? grads + slot_part_offset(slot, bit) : NULL;
+}
+
+/* h * (1 + s * (scale - 1)) + s * bias, some columns at a time. */
+static void forward_weakened(
+        const struct slot *slot, const float *params, float strength, size_t n_rows, float *h, size_t ldh)
+{
+	const float *scale = part(slot, params, PART_SCALE), *bias = part(slot, params, PART_BIAS);
+	float weak_scale[CHUNK], weak_bias[CHUNK];
+
+	for (size_t c0 = 0; c0 < slot->width; c0 += CHUNK) {
+		size_t n = slot->width - c0 < CHUNK ? slot->width - c0 : CHUNK;
+
+		for (size_t c = 0; scale && c < n; c++)
+			weak_scale[c] = 1 + strength * (scale[c0 + c] - 1);
+		for (size_t c = 0; bias && c < n; c++)
+			weak_bias[c] = strength * bias[c0 + c];
+		edit_forward(n_rows, n, h + c0, ldh, scale ? weak_scale : NULL, bias ? weak_bias : NULL);
+	}
+}
+
+/* The ends are exact: 1 is the edit as trained, 0 leaves the base's bits alone. */
+static void red_forward(
+        const struct slot *slot, const float *params, float strength, size_t n_rows, float *h, size_t ldh)
+{
+	if (strength == 0)
+		return;
+	if (strength != 1)
+		forward_weakened(slot, params, strength, n_rows, h, ldh);
+	else
+		edit_forward(n_rows, slot->width, h, ldh, part(slot, params, PART_SCALE),
+		        part(slot, params, PART_BIAS));
+}
+
+static void red_backward(const struct slot *slot, const float *params, size_t n_rows, float *dh, size_t lddh,
+        const float *h, size_t ldh, float *grads)
+{
+	edit_backward(n_rows, slot->width, dh, lddh, h, ldh, part(slot, params, PART_SCALE),
+	        part_grads(slot, grads, PART_SCALE), part_grads(slot, grads, PART_BIAS));
+}
+
+static const struct method_part red_parts[] = {
+        {PART_SCALE, "scale", ".delta_vector.activation_scaling", 1},
+        {PART_BIAS, "bias", ".delta_vector.activation_bias", 0},
+};
+
+const struct method method_red = {
+        .type = "red",
+        .parts = red_parts,
+        .n_parts = sizeof(red_parts) / sizeof(red_parts[0]),
+        .forward = red_forward,
+        .backward = red_backward,
+};
