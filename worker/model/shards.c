@@ -92,7 +92,7 @@ static bool shard_known(const struct shards *s, const char *name)
 	return false;
 }
 
-static enum err index_open_shards(struct opener *o, const json_t *map)
+static enum err index_open_shards(struct opener *o, const char *path, const json_t *map)
 {
 	const char *key;
 	json_t *value;
@@ -102,17 +102,18 @@ static enum err index_open_shards(struct opener *o, const json_t *map)
 		const char *file = json_string_value(value);
 
 		if (!file || !*file || strchr(file, '/'))
-			return why_set(o->why, ERR_FORMAT, "weight_map of %.80s is not a file name", key);
+			return why_set(
+			        o->why, ERR_FORMAT, "%s: weight_map of %.80s is not a file name", path, key);
 		if (shard_known(o->shards, file))
 			continue;
 		if (o->shards->n == MAX_SHARDS)
-			return why_set(o->why, ERR_UNSUPPORTED, "more than %d shards", MAX_SHARDS);
+			return why_set(o->why, ERR_UNSUPPORTED, "%s: more than %d shards", path, MAX_SHARDS);
 		e = shard_open(o, file);
 		if (e)
 			return e;
 	}
 	if (!o->shards->n)
-		return why_set(o->why, ERR_FORMAT, "weight_map is empty");
+		return why_set(o->why, ERR_FORMAT, "%s: weight_map is empty", path);
 	return OK;
 }
 
@@ -137,7 +138,7 @@ static enum err index_open(struct opener *o, const char *path)
 		e = why_set(o->why, ERR_FORMAT, "%s: weight_map is missing or no object", path);
 		goto fail;
 	}
-	e = index_open_shards(o, json_object_get(index, "weight_map"));
+	e = index_open_shards(o, path, json_object_get(index, "weight_map"));
 fail:
 	json_decref(index);
 	buf_fini(&text);
