@@ -39,6 +39,11 @@ static void write_file(const struct place *p, const char *name, const void *data
 	assert_int_equal(fclose(f), 0);
 }
 
+static void write_text(const struct place *p, const char *name, const char *text)
+{
+	write_file(p, name, text, strlen(text));
+}
+
 static void place_init(struct place *p, const char *family)
 {
 	char path[128];
@@ -95,7 +100,7 @@ static void test_missing_files_are_named(void **state)
 	(void)state;
 	place_init(&p, "gpt2");
 	expect_refusal(&p, ERR_NOT_FOUND, "model.safetensors");
-	write_file(&p, "config.json", "{", 1);
+	write_text(&p, "config.json", "{");
 	expect_refusal(&p, ERR_FORMAT, "config.json");
 	place_fini(&p);
 }
@@ -132,9 +137,9 @@ static void test_shapes_follow_the_config(void **state)
 	(void)state;
 	place_init(&p, "gpt2");
 	write_file(&p, "model.safetensors", p.weights.data, p.weights.len);
-	write_file(&p, "config.json", narrow, strlen(narrow));
+	write_text(&p, "config.json", narrow);
 	expect_refusal(&p, ERR_FORMAT, "wte.weight is not shaped (600, 32)");
-	write_file(&p, "config.json", deep, strlen(deep));
+	write_text(&p, "config.json", deep);
 	expect_refusal(&p, ERR_FORMAT, "transformer.h.3.attn.c_attn.weight is missing");
 	place_fini(&p);
 }
@@ -202,11 +207,11 @@ static void test_shards_load_as_the_whole(void **state)
 	model_hash(&p, sharded);
 	assert_string_equal(whole, sharded);
 
-	write_file(&p, "model.safetensors.index.json", "{\"weight_map\":{\"a\":\"../x\"}}", 27);
+	write_text(&p, "model.safetensors.index.json", "{\"weight_map\":{\"a\":\"../x\"}}");
 	expect_refusal(&p, ERR_FORMAT, "not a file name");
-	write_file(&p, "model.safetensors.index.json", "{\"weight_map\":{\"a\":\"three.safetensors\"}}", 39);
+	write_text(&p, "model.safetensors.index.json", "{\"weight_map\":{\"a\":\"three.safetensors\"}}");
 	expect_refusal(&p, ERR_NOT_FOUND, "three.safetensors");
-	write_file(&p, "model.safetensors.index.json", "{}", 2);
+	write_text(&p, "model.safetensors.index.json", "{}");
 	expect_refusal(&p, ERR_FORMAT, "weight_map");
 	safetensors_free(s);
 	buf_fini(&index);
