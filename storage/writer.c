@@ -1,0 +1,248 @@
+/*
+ * See writer.h.
+ *
+ *   thread  runs           owns                            woken by        stops
+ *   writer  writer_main()  db, the batch it took from the  work: a queued  after `stopping`, once the queue
+ *                          queue, all writes to the files  write or stop   is empty; writer_stop() joins it
+ *
+ * One lock guards the queue and the answers; it is never held while the database works.
+ */
+#include "storage/writer.h"
+
+#include "core/mem.h"
+
+#define WRITER_BATCH_MAX 512  /* writes in a transaction: bounds what one caller waits for others */
+#define WRITER_LATER_MAX 8192 /* writes queued without waiting */
+
+struct writer {
+	struct db *db; /* owned by the thread while it runs */
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t work;
+	pthread_cond_t room;
+	/* Under lock. */
+	struct write *head, **tail;
+	size_t n_later;
+	enum err later_err;
+	bool stopping;
+};
+
+static enum err run_sql(struct db *db, const char *sql)
+{
+	struct query q;
+
+	query_start(&q, db, sql);
+	return query_run(&q);
+}
+
+/* Run one write so that it happens entirely or not at all. */
+static enum err write_run(struct db *db, struct write *op)
+{
+	enum err err = run_sql(db, "SAVEPOINT one"), undone = OK;
+
+	if (err)
+		return err;
+	err = op->run ? op->run(db, op->arg) : OK;
+	if (err && db_in_transaction(db))
+		undone = run_sql(db, "ROLLBACK TO one");
+	if (!undone && db_in_transaction(db))
+		undone = run_sql(db, "RELEASE one");
+	/* What cannot be undone must not be committed. */
+	if (undone && db_in_transaction(db))
+		(void)run_sql(db, "ROLLBACK");
+	return err ? err : undone;
+}
+
+/* What cannot be done inside a transaction. */
+static void batch_after(struct db *db, struct write *first, const struct write *end)
+{
+	for (; first != end; first = first->next)
+		if (!first->run && !first->err)
+			first->err = db_empty_log(db);
+}
+
+static void batch_lost(struct write *first, const struct write *end, enum err err)
+{
+	for (; first != end; first = first->next)
+		if (!first->err)
+			first->err = err;
+}
+
+/* Run the writes of a batch as one transaction and leave in each how it went. Where SQLite gives a
+ * transaction up in the middle, what was in it is lost, and what comes behind it goes into the next one. */
+static void batch_run(struct db *db, struct write *batch)
+{
+	while (batch) {
+		struct write *op = batch;
+		enum err err = run_sql(db, "BEGIN IMMEDIATE");
+
+		if (err) {
+			batch_lost(batch, NULL, ERR_DB);
+			return;
+		}
+		for (; op && db_in_transaction(db); op = op->next)
+			op->err = write_run(db, op);
+		err = db_in_transaction(db) ? run_sql(db, "COMMIT") : ERR_DB;
+		if (err)
+			batch_lost(batch, op, ERR_DB);
+		if (db_in_transaction(db))
+			(void)run_sql(db, "ROLLBACK");
+		batch_after(db, batch, op);
+		batch = op;
+	}
+}
+
+/* With lock: take the oldest writes off the queue. */
+static struct write *batch_take(struct writer *w)
+{
+	struct write *batch = w->head, *last = batch;
+
+	for (size_t n = 1; last->next && n < WRITER_BATCH_MAX; n++)
+		last = last->next;
+	w->head = last->next;
+	if (!w->head)
+		w->tail = &w->head;
+	last->next = NULL;
+	return batch;
+}
+
+/* With lock: tell everybody in the batch. A caller's write is gone from its stack once it knows. */
+static void batch_answer(struct writer *w, struct write *batch)
+{
+	while (batch) {
+		struct write *op = batch;
+
+		batch = op->next;
+		if (op->later) {
+			if (!w->later_err)
+				w->later_err = op->err;
+			w->n_later--;
+			mem_free(op);
+		} else {
+			op->answered = true;
+			pthread_cond_signal(&op->answer);
+		}
+	}
+	pthread_cond_broadcast(&w->room);
+}
+
+static void *writer_main(void *arg)
+{
+	struct writer *w = arg;
+
+	pthread_mutex_lock(&w->lock);
+	for (;;) {
+		struct write *batch;
+
+		while (!w->head && !w->stopping)
+			pthread_cond_wait(&w->work, &w->lock);
+		if (!w->head)
+			break;
+		batch = batch_take(w);
+		pthread_mutex_unlock(&w->lock);
+		batch_run(w->db, batch);
+		pthread_mutex_lock(&w->lock);
+		batch_answer(w, batch);
+	}
+	pthread_mutex_unlock(&w->lock);
+	return NULL;
+}
+
+enum err writer_start(struct db *db, struct writer **out)
+{
+	struct writer *w = mem_calloc(1, sizeof(*w));
+
+	if (!w)
+		goto fail;
+	w->db = db;
+	w->tail = &w->head;
+	w->lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+	w->work = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+	w->room = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+	if (pthread_create(&w->thread, NULL, writer_main, w))
+		goto fail;
+	*out = w;
+	return OK;
+fail:
+	mem_free(w);
+	db_close(db);
+	return ERR_MEM;
+}
+
+void writer_stop(struct writer *w)
+{
+	if (!w)
+		return;
+	pthread_mutex_lock(&w->lock);
+	w->stopping = true;
+	pthread_cond_signal(&w->work);
+	pthread_mutex_unlock(&w->lock);
+	pthread_join(w->thread, NULL);
+	db_close(w->db);
+	mem_free(w);
+}
+
+/* With lock. */
+static void writer_append(struct writer *w, struct write *op)
+{
+	op->next = NULL;
+	*w->tail = op;
+	w->tail = &op->next;
+	pthread_cond_signal(&w->work);
+}
+
+enum err writer_call(struct writer *w, write_fn *run, void *arg)
+{
+	struct write op = {.run = run, .arg = arg, .answer = PTHREAD_COND_INITIALIZER};
+
+	pthread_mutex_lock(&w->lock);
+	writer_append(w, &op);
+	while (!op.answered)
+		pthread_cond_wait(&op.answer, &w->lock);
+	pthread_mutex_unlock(&w->lock);
+	return op.err;
+}
+
+void writer_later(struct writer *w, struct write *op, write_fn *run)
+{
+	op->run = run;
+	op->arg = op;
+	op->later = true;
+	pthread_mutex_lock(&w->lock);
+	while (w->n_later == WRITER_LATER_MAX)
+		pthread_cond_wait(&w->room, &w->lock);
+	w->n_later++;
+	writer_append(w, op);
+	pthread_mutex_unlock(&w->lock);
+}
+
+void writer_note(struct writer *w, enum err err)
+{
+	pthread_mutex_lock(&w->lock);
+	if (!w->later_err)
+		w->later_err = err;
+	pthread_mutex_unlock(&w->lock);
+}
+
+enum err writer_empty_log(struct writer *w)
+{
+	return writer_call(w, NULL, NULL);
+}
+
+static enum err write_nothing(struct db *db, void *arg)
+{
+	(void)db;
+	(void)arg;
+	return OK;
+}
+
+enum err writer_flush(struct writer *w)
+{
+	enum err err = writer_call(w, write_nothing, NULL), later;
+
+	pthread_mutex_lock(&w->lock);
+	later = w->later_err;
+	w->later_err = OK;
+	pthread_mutex_unlock(&w->lock);
+	return later ? later : err;
+}
