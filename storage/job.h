@@ -1,0 +1,18 @@
+/* Jobs, for other subjects of this room. */
+#ifndef REDD_STORAGE_JOB_H
+#define REDD_STORAGE_JOB_H
+
+#include "storage/db.h"
+#include "storage/store.h"
+
+/* tenant_id NULL = any. ERR_NOT_FOUND. */
+enum err job_load(struct db *db, const char *tenant_id, const char *id, struct job *out);
+enum err job_exists(struct db *db, const char *tenant_id, const char *id);
+
+/* The message of the event that a step of a job from one state to another leaves; NULL: there is no such
+ * step. This table is the state machine. */
+const char *job_step_message(enum job_status from, enum job_status to);
+/* Take the step, with its event. ERR_STATE. On the writer; *job was loaded in the same write. */
+enum err job_move(struct db *db, const struct job *job, const struct job_transition *t);
+
+#endif
