@@ -92,9 +92,9 @@ struct serve_options {
 	const struct model *model;         /* borrowed */
 	const struct tokenizer *tokenizer; /* borrowed */
 	size_t max_batch;                  /* sequences decoded together */
-	size_t max_queue;                  /* waiting requests; beyond: ERR_BUSY */
-	size_t kv_bytes;                   /* limit on all KV caches together */
-	size_t prefill_rows;               /* chunk of a prompt between two decode steps */
+	size_t max_queue;                  /* waiting beyond the batch's free places; when full: ERR_BUSY */
+	size_t kv_bytes;                   /* limit on all KV caches together; what it holds of one is the context */
+	size_t prefill_rows;               /* chunk of a prompt between two decode steps; 0 = by the vocabulary */
 };
 
 struct serve;
@@ -104,8 +104,9 @@ struct serve_stats {
 	uint64_t batch_rows; /* sum over steps: / steps = mean batch size */
 };
 
+/* ERR_MEM, ERR_LIMIT (kv_bytes hold no sequence), ERR_INVALID; why says which. */
 enum err serve_start(const struct serve_options *options, struct serve **out, struct why *why);
-/* Waits for running requests at most drain_ms, cancels the rest, joins. */
+/* Takes no more requests, waits for those it has at most drain_ms, cancels the rest, joins. */
 void serve_stop(struct serve *s, int drain_ms);
 /* *id names the request for serve_cancel(). The struct is copied; what it points to is borrowed as said above.
  * ERR_TOO_LONG when the prompt leaves no room for a token, ERR_BUSY, ERR_INVALID; nothing is taken over then. */
