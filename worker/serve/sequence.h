@@ -1,0 +1,66 @@
+/*
+ * One request from its acceptance to on_done: what it asked for, its keys and values, its text so far. It
+ * turns logits into tokens, tokens into text and logs of probabilities, and says when it is finished; it
+ * knows neither the queue nor its neighbours in the batch. Thread: made on the submitter's, then the serving
+ * thread's, except where a field says otherwise.
+ */
+#ifndef REDD_SERVE_SEQUENCE_H
+#define REDD_SERVE_SEQUENCE_H
+
+#include "core/buf.h"
+#include "core/rng.h"
+#include "worker/serve/sampler.h"
+#include "worker/serve/serve.h"
+#include "worker/serve/stop.h"
+
+#include <stdatomic.h>
+
+struct sequence {
+	/* constant once made */
+	struct serve_request request;
+	uint64_t id;
+	size_t max_tokens;  /* to generate: the request's, cut at the context */
+	size_t n_positions; /* of the context, prompt and generated tokens together */
+
+	/* any thread */
+	atomic_bool cancelled;
+
+	/* under the engine's lock */
+	struct sequence *prev, *next; /* in one of its lists */
+
+	/* the serving thread's */
+	struct kv *kv;          /* owned */
+	struct detok *detok;    /* owned */
+	struct stop_scan *stop; /* owned; NULL = no stop strings */
+	struct buf text;        /* held back: it may begin a stop string */
+	int32_t *generated;     /* owned (max_tokens) */
+	size_t n_generated;
+	size_t n_prefilled; /* of the prompt */
+	struct rng rng;     /* one draw a token, so that a draw depends on seed and step alone */
+	bool stop_found;
+	enum serve_finish finish; /* FINISH_NONE while it goes on */
+	enum err error;
+};
+
+/* Whether context tokens and this model can take the request: ERR_INVALID, ERR_TOO_LONG. */
+enum err sequence_check(
+        const struct serve_request *r, const struct model_info *info, size_t context, struct why *why);
+/* A waiting sequence for a request that was checked; costs little memory. ERR_MEM. */
+enum err sequence_new(const struct serve_request *r, size_t context, struct sequence **out);
+/* Everything a running one needs, so that its steps allocate nothing. ERR_MEM: to be ended with that error.
+ */
+enum err sequence_begin(struct sequence *q, const struct model *m, const struct tokenizer *t);
+/* Not yet submitted: nothing is called or released. NULL is allowed. */
+void sequence_free(struct sequence *q);
+
+/* The first reason to finish counts; later ones are ignored. */
+void sequence_end(struct sequence *q, enum serve_finish finish, enum err error);
+/* Report prompt token i; logits (V) of the row before it, NULL for the first token. */
+void sequence_echo(struct sequence *q, size_t i, size_t V, const float *logits);
+/* Choose the next token from logits (V), report it, and end the sequence where it ends. */
+void sequence_advance(
+        struct sequence *q, const struct model_info *info, struct sampler *sampler, const float *logits);
+/* Give everything back, call on_done, free q. It has an end and is in no list. */
+void sequence_done(struct sequence *q);
+
+#endif
