@@ -8,7 +8,8 @@
 #include "worker/text/chat.h"
 #include "worker/text/tokenizer.h"
 
-/* Token `ids[offset + i]` of a row carries weight weights[offset + i]: the loss of predicting it counts so much. */
+/* Token `ids[offset + i]` of a row carries weight weights[offset + i]: the loss of predicting it counts so
+ * much. */
 struct dataset_row {
 	size_t offset;
 	size_t n_tokens;
@@ -54,11 +55,12 @@ struct dataset_options {
 };
 
 /* Read a JSONL file: {"prompt","completion"} rows tokenised as ids(prompt) with special tokens, then
- * ids(completion) without, then eos_id, loss on the completion and eos; or {"messages":[...]}. Blank lines are
- * skipped. ERR_INVALID when there are faults, no rows or no row with loss (report and why say which; why names
- * the first by line number); ERR_IO; ERR_MEM. *report is filled in either case. Reads from the start of fd. */
+ * ids(completion) without, then eos_id, loss on the completion and eos; or {"messages":[...]}. Blank lines
+ * are skipped. ERR_INVALID when there are faults, no rows or no row with loss (report and why say which; why
+ * names the first by line number); ERR_IO; ERR_MEM. *report is filled in either case. Reads from the start of
+ * fd. */
 enum err dataset_read(int fd, const struct dataset_options *options, struct dataset *out,
-	struct dataset_report *report, struct why *why);
+        struct dataset_report *report, struct why *why);
 void dataset_fini(struct dataset *d);
 
 #endif

@@ -34,18 +34,19 @@ void tokenizer_close(struct tokenizer *t);
 size_t tokenizer_vocab_size(const struct tokenizer *t);
 
 /* Append the ids of text (n bytes; NULs are allowed) to out. Bytes that are not UTF-8 count as U+FFFD.
- * add_special: apply the post-processor. Special tokens written out in text are recognised, as Hugging Face does.
- * ERR_MEM; out is unmodified then. */
+ * add_special: apply the post-processor. Special tokens written out in text are recognised, as Hugging Face
+ * does. ERR_MEM; out is unmodified then. */
 enum err tokenizer_encode(
-	const struct tokenizer *t, const char *text, size_t n, bool add_special, struct ids *out);
+        const struct tokenizer *t, const char *text, size_t n, bool add_special, struct ids *out);
 
 /* Append the text of ids. skip_special leaves special tokens out; ids out of range are skipped. The bytes are
- * what the ids stand for, valid UTF-8 or not (a character may be cut at the end); decoding as a whole replaces
- * invalid bytes by U+FFFD when `lossy` is set. */
-enum err tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n, bool skip_special, bool lossy,
-	struct buf *out);
+ * what the ids stand for, valid UTF-8 or not (a character may be cut at the end); decoding as a whole
+ * replaces invalid bytes by U+FFFD when `lossy` is set. */
+enum err tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n, bool skip_special,
+        bool lossy, struct buf *out);
 
-/* The raw bytes of one id (as in logprobs' "bytes"): decoded alone, without the strip at the start of text. */
+/* The raw bytes of one id (as in logprobs' "bytes"): decoded alone, without the strip at the start of text.
+ */
 enum err tokenizer_token_bytes(const struct tokenizer *t, int32_t id, struct buf *out);
 
 /* The id of an exact token string ("</s>"), or -1. */
@@ -53,7 +54,8 @@ int32_t tokenizer_token_id(const struct tokenizer *t, const char *token);
 bool tokenizer_is_special(const struct tokenizer *t, int32_t id);
 
 /* Incremental decoding for streams: feed ids, get the text that has become certain. Text of a stream is what
- * tokenizer_decode() (skip_special, lossy) gives for all its ids; an unfinished UTF-8 character is held back. */
+ * tokenizer_decode() (skip_special, lossy) gives for all its ids; an unfinished UTF-8 character is held back.
+ */
 struct detok; /* one per stream, one owner */
 enum err detok_new(const struct tokenizer *t, struct detok **out);
 void detok_free(struct detok *d);
