@@ -44,10 +44,11 @@ PKG_CFLAGS  = $(shell pkg-config --cflags $(PKG_ALL) 2>/dev/null)
 CPPFLAGS_ALL = -I. -Idaemon -I$(OUT) $(CPPFLAGS)
 CFLAGS_ALL   = $(STD) $(CFLAGS) $(WARNINGS) $(WERROR) $(SANITIZE)
 
-# A library of every room, and two programs on top of it.
-LIB_SRC  := $(wildcard daemon/core/*.c storage/*.c worker/*.c worker/*/*.c api/*.c)
-REDD_SRC := $(wildcard daemon/*.c)
-CTL_SRC  := $(wildcard daemon/ctl/*.c)
+# A library of every room, and two programs on top of it: a main.c each.
+REDD_SRC := daemon/main.c
+CTL_SRC  := daemon/ctl/main.c
+LIB_SRC  := $(filter-out $(REDD_SRC) $(CTL_SRC),$(wildcard daemon/*.c daemon/*/*.c storage/*.c worker/*.c \
+	worker/*/*.c api/*.c))
 TEST_SUPPORT_SRC := $(wildcard tests/support/*.c)
 TEST_SRC  := $(shell find tests -name 'test_*.c' 2>/dev/null | sort)
 BENCH_SRC := $(wildcard tests/bench/*.c)
