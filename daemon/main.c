@@ -1,0 +1,87 @@
+/*
+ * redd: reads its settings, prepares the process, hands over to lifecycle.c, and says how it ended. Nothing
+ * else in the program exits.
+ */
+#include "core/log.h"
+#include "daemon/config.h"
+#include "daemon/lifecycle.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MAX_OPEN_FILES 65536
+
+enum { EXIT_OK, EXIT_FAILED, EXIT_USAGE };
+
+/* Everything a later thread inherits. */
+static void prepare_process(void)
+{
+	struct rlimit files;
+
+	(void)umask(077);
+	(void)signal(SIGPIPE, SIG_IGN);
+	/* Requests wait for the disk on libuv's pool, which has four threads unless told otherwise. */
+	(void)setenv("UV_THREADPOOL_SIZE", "64", 0);
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		if (files.rlim_cur < MAX_OPEN_FILES)
+			files.rlim_cur = files.rlim_max < MAX_OPEN_FILES ? files.rlim_max : MAX_OPEN_FILES;
+		(void)setrlimit(RLIMIT_NOFILE, &files);
+	}
+}
+
+static int fail(int status, enum err e, const struct why *why)
+{
+	fprintf(stderr, "redd: %s\n", why->message[0] ? why->message : err_text(e));
+	if (status == EXIT_USAGE)
+		fputs("redd: see redd --help\n", stderr);
+	return status;
+}
+
+static int run(const struct config *config)
+{
+	struct lifecycle *l = NULL;
+	struct why why = {0};
+	enum err e;
+
+	log_set_level((enum log_level)config->log_level);
+	log_info("start", "version=%s pid=%d config=\"%s\"", REDD_VERSION, (int)getpid(),
+	        config->config_file ? config->config_file : "");
+	e = lifecycle_open(config, &l, &why);
+	if (e)
+		return fail(EXIT_FAILED, e, &why);
+	if (!lifecycle_run(l))
+		_exit(EXIT_FAILED);
+	lifecycle_close(l);
+	return EXIT_OK;
+}
+
+int main(int argc, char **argv)
+{
+	enum config_action action = CONFIG_RUN;
+	struct config config = {0};
+	struct why why = {0};
+	int status = EXIT_OK;
+	enum err e;
+
+	prepare_process();
+	e = config_load(argc, argv, CONFIG_DEFAULT_FILE, &config, &action, &why);
+	if (e)
+		return fail(e == ERR_INVALID ? EXIT_USAGE : EXIT_FAILED, e, &why);
+	switch (action) {
+	case CONFIG_HELP:
+		config_help(stdout);
+		break;
+	case CONFIG_VERSION:
+		puts("redd " REDD_VERSION);
+		break;
+	case CONFIG_RUN:
+		status = run(&config);
+		break;
+	}
+	config_fini(&config);
+	return status;
+}
