@@ -1,0 +1,58 @@
+/*
+ * What the commands of redctl share: the context they run in, the tables that describe them, and how they
+ * end. Thread: main; redctl has no other.
+ */
+#ifndef REDD_CTL_COMMAND_H
+#define REDD_CTL_COMMAND_H
+
+#include "daemon/ctl/args.h"
+#include "daemon/ctl/client.h"
+#include "daemon/ctl/term.h"
+
+#include <jansson.h>
+
+/* Exit codes, part of the face of redctl. */
+enum ctl_exit { CTL_OK = 0, CTL_FAILED = 1, CTL_USAGE = 2, CTL_UNREACHABLE = 3 };
+
+struct ctl {
+	struct args args;
+	struct client *client;
+	struct term out;  /* standard output: results */
+	struct term err;  /* standard error: progress */
+	bool json, quiet; /* --json, --quiet */
+};
+
+struct command {                           /* tables end with a NULL name */
+	const char *name;                  /* one word, or two: "tenant add" */
+	const char *operands;              /* as in "redctl NAME OPERANDS"; "" = none */
+	const char *summary;               /* one line, for the list of commands */
+	const char *details;               /* paragraphs for its own --help; may be NULL */
+	const struct args_option *options; /* may be NULL */
+	size_t min_operands, max_operands;
+	bool admin; /* speaks with the admin key */
+	/* Says itself what went wrong through *why, for any result but OK. */
+	enum err (*run)(struct ctl *ctl, struct why *why);
+};
+
+extern const struct command submit_commands[], job_commands[], file_commands[], model_commands[],
+        ask_commands[], tenant_commands[];
+
+/* Print reply as one JSON document (--json). */
+void command_print_json(const json_t *reply);
+/* GET path and print it with print(), or as JSON with --json. */
+enum err command_show(struct ctl *ctl, const char *path, void (*print)(struct ctl *ctl, const json_t *reply),
+        struct why *why);
+/* A member of object as text, "" when absent or null; borrowed. */
+const char *command_string(const json_t *object, const char *key);
+/* A member as integer or real number, 0 when it is none. */
+int64_t command_integer(const json_t *object, const char *key);
+double command_real(const json_t *object, const char *key);
+/* "2026-03-01 14:05" of unix seconds in local time; "-" for 0. */
+void command_time(int64_t seconds, char text[20]);
+/* Append path with every byte that is special in a path segment escaped; ids hold ":" and such. */
+enum err command_path(
+        char *path, size_t size, const char *prefix, const char *id, const char *suffix, struct why *why);
+/* The base model's id: the first model that is not a fine-tuned one. mem_free(*id). */
+enum err command_base_model(struct ctl *ctl, char **id, struct why *why);
+
+#endif

@@ -1,0 +1,293 @@
+/* Jobs: list, show, events, wait, and the verbs that change one. */
+#include "core/mem.h"
+#include "daemon/ctl/bar.h"
+#include "daemon/ctl/command.h"
+#include "daemon/ctl/table.h"
+#include "daemon/ctl/watch.h"
+
+#include <string.h>
+
+#define JOBS "/v1/fine_tuning/jobs"
+
+static const struct args_option list_options[] = {
+        {"limit", 'n', "N", "At most so many, newest first (default 20)."},
+        {"after", 0, "ID", "Go on behind this one."},
+        {NULL, 0, NULL, NULL},
+};
+
+static const struct args_option wait_options[] = {
+        {"label", 0, "TEXT", "What to call a job beside its bar; once per job, in their order."},
+        {NULL, 0, NULL, NULL},
+};
+
+/* prefix with limit and after of the command line. */
+static enum err list_path(struct ctl *ctl, const char *prefix, char *path, size_t size, struct why *why)
+{
+	const char *after = args_text(&ctl->args, "after");
+	char start[512];
+	int64_t limit = 20;
+	enum err e = args_integer(&ctl->args, "limit", 1, 1000, &limit, why);
+
+	if (e)
+		return e;
+	snprintf(start, sizeof(start), "%s?limit=%lld%s", prefix, (long long)limit, after ? "&after=" : "");
+	if (after)
+		return command_path(path, size, start, after, "", why);
+	snprintf(path, size, "%s", start);
+	return OK;
+}
+
+static void print_more(const struct ctl *ctl, const json_t *reply)
+{
+	if (json_is_true(json_object_get(reply, "has_more")) && !ctl->quiet)
+		fprintf(ctl->err.file, "there are more: --after %s\n", command_string(reply, "last_id"));
+}
+
+/* ---- list and show ---- */
+
+static void progress_text(const json_t *job, char text[32])
+{
+	const json_t *progress = json_object_get(job, "progress"),
+	             *position = json_object_get(job, "queue_position");
+	int64_t total = command_integer(progress, "total_steps");
+
+	if (json_is_integer(position))
+		snprintf(text, 32, "%lld before it", (long long)json_integer_value(position));
+	else if (total > 0)
+		snprintf(text, 32, "%lld/%lld", (long long)command_integer(progress, "step"),
+		        (long long)total);
+	else
+		snprintf(text, 32, "-");
+}
+
+static void print_jobs(struct ctl *ctl, const json_t *reply)
+{
+	struct table t = {.n_columns = 5};
+	const char *heading[] = {"JOB", "STATUS", "STEPS", "CREATED", "ADAPTER"};
+	const json_t *job;
+	enum err e = table_row(&t, heading);
+	size_t i;
+
+	json_array_foreach (json_object_get(reply, "data"), i, job) {
+		const char *adapter = command_string(job, "fine_tuned_model");
+		char created[20], steps[32];
+		const char *cells[] = {command_string(job, "id"), command_string(job, "status"), steps,
+		        created, *adapter ? adapter : "-"};
+
+		command_time(command_integer(job, "created_at"), created);
+		progress_text(job, steps);
+		if (!e)
+			e = table_row(&t, cells);
+	}
+	table_print(&t, &ctl->out);
+	table_fini(&t);
+	print_more(ctl, reply);
+}
+
+static enum err run_jobs(struct ctl *ctl, struct why *why)
+{
+	char path[1024];
+	enum err e = list_path(ctl, JOBS, path, sizeof(path), why);
+
+	return e ? e : command_show(ctl, path, print_jobs, why);
+}
+
+static void print_field(struct ctl *ctl, const char *name, const char *value)
+{
+	if (!*value)
+		return;
+	fprintf(ctl->out.file, "%s%-15s%s ", term_colour(&ctl->out, TERM_DIM), name,
+	        term_colour(&ctl->out, TERM_PLAIN));
+	term_print(&ctl->out, value);
+	fputc('\n', ctl->out.file);
+}
+
+static void print_members(struct ctl *ctl, const char *name, const json_t *object)
+{
+	const char *key;
+	const json_t *value;
+	void *at;
+
+	for (at = json_object_iter((json_t *)object); at; at = json_object_iter_next((json_t *)object, at)) {
+		char *text, *line;
+
+		key = json_object_iter_key(at);
+		value = json_object_iter_value(at);
+		text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(6));
+		line = text ? mem_printf("%s = %s", key, text) : NULL;
+		if (line)
+			print_field(ctl, name, line);
+		mem_free(line);
+		free(text);
+	}
+}
+
+static void print_job(struct ctl *ctl, const json_t *job)
+{
+	const json_t *method = json_object_get(job, "hyperparameters");
+	const json_t *error = json_object_get(job, "error");
+	static const char *const texts[] = {
+	        "id", "status", "model", "fine_tuned_model", "training_file", "validation_file"};
+	static const char *const names[] = {
+	        "job", "status", "model", "adapter", "training file", "validation file"};
+	static const char *const times[] = {"created_at", "finished_at", "estimated_finish"};
+	static const char *const time_names[] = {"created", "finished", "expected"};
+	char text[64];
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		print_field(ctl, names[i], command_string(job, texts[i]));
+	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+		command_time(command_integer(job, times[i]), text);
+		print_field(ctl, time_names[i], strcmp(text, "-") == 0 ? "" : text);
+	}
+	progress_text(job, text);
+	print_field(ctl, "steps", text);
+	snprintf(text, sizeof(text), "%lld", (long long)command_integer(job, "trained_tokens"));
+	print_field(
+	        ctl, "trained tokens", json_is_integer(json_object_get(job, "trained_tokens")) ? text : "");
+	snprintf(text, sizeof(text), "%lld", (long long)command_integer(job, "seed"));
+	print_field(ctl, "seed", text);
+	print_field(ctl, "sha256", command_string(job, "adapter_sha256"));
+	print_members(ctl, "hyperparameter", method);
+	print_members(ctl, "edit", json_object_get(job, "adapter"));
+	print_members(ctl, "metadata", json_object_get(job, "metadata"));
+	print_field(ctl, "error", command_string(error, "message"));
+}
+
+static enum err run_show(struct ctl *ctl, struct why *why)
+{
+	char path[1024];
+	enum err e = command_path(path, sizeof(path), JOBS "/", ctl->args.operands[0], "", why);
+
+	return e ? e : command_show(ctl, path, print_job, why);
+}
+
+/* ---- events ---- */
+
+static void print_events(struct ctl *ctl, const json_t *reply)
+{
+	const json_t *list = json_object_get(reply, "data");
+
+	for (size_t i = json_array_size(list); i-- > 0;) {
+		const json_t *event = json_array_get(list, i);
+		char when[20];
+
+		command_time(command_integer(event, "created_at"), when);
+		fprintf(ctl->out.file, "%s  %-5s  ", when, command_string(event, "level"));
+		term_print(&ctl->out, command_string(event, "message"));
+		fputc('\n', ctl->out.file);
+	}
+	print_more(ctl, reply);
+}
+
+static enum err run_events(struct ctl *ctl, struct why *why)
+{
+	char prefix[256], path[1024];
+	enum err e = command_path(prefix, sizeof(prefix), JOBS "/", ctl->args.operands[0], "/events", why);
+
+	if (!e)
+		e = list_path(ctl, prefix, path, sizeof(path), why);
+	return e ? e : command_show(ctl, path, print_events, why);
+}
+
+/* ---- verbs ---- */
+
+static enum err change(struct ctl *ctl, const char *verb, struct why *why)
+{
+	json_t *job = NULL;
+	char path[1024];
+	enum err e = command_path(path, sizeof(path), JOBS "/", ctl->args.operands[0], verb, why);
+
+	if (!e)
+		e = client_request(ctl->client, "POST", path, NULL, &job, why);
+	if (e)
+		return e;
+	if (ctl->json)
+		command_print_json(job);
+	else if (!ctl->quiet)
+		printf("%s %s\n", command_string(job, "id"), command_string(job, "status"));
+	json_decref(job);
+	return OK;
+}
+
+static enum err run_cancel(struct ctl *ctl, struct why *why)
+{
+	return change(ctl, "/cancel", why);
+}
+
+static enum err run_pause(struct ctl *ctl, struct why *why)
+{
+	return change(ctl, "/pause", why);
+}
+
+static enum err run_resume(struct ctl *ctl, struct why *why)
+{
+	return change(ctl, "/resume", why);
+}
+
+/* ---- wait ---- */
+
+/* One job's object, or a list of them. */
+static void print_waited(const struct ctl *ctl, json_t *const *jobs, size_t n)
+{
+	json_t *list;
+
+	if (ctl->json && n > 1) {
+		list = json_pack("{s:s, s:[], s:b}", "object", "list", "data", "has_more", 0);
+		for (size_t i = 0; list && i < n; i++)
+			if (jobs[i])
+				(void)json_array_append(json_object_get(list, "data"), jobs[i]);
+		command_print_json(list);
+		json_decref(list);
+		return;
+	}
+	for (size_t i = 0; i < n; i++) {
+		const char *adapter = command_string(jobs[i], "fine_tuned_model");
+
+		if (ctl->json && jobs[i])
+			command_print_json(jobs[i]);
+		else if (*adapter)
+			printf("%s\n", adapter);
+	}
+}
+
+static enum err run_wait(struct ctl *ctl, struct why *why)
+{
+	struct watch_job jobs[WATCH_MAX_JOBS] = {{0}};
+	json_t *last[WATCH_MAX_JOBS] = {NULL};
+	size_t n = ctl->args.n_operands;
+	enum err e;
+
+	for (size_t i = 0; i < n; i++) {
+		const char *label = args_nth(&ctl->args, "label", i);
+
+		jobs[i] = (struct watch_job){
+		        .id = ctl->args.operands[i],
+		        .key = args_nth(&ctl->args, "key", 1) ? args_nth(&ctl->args, "key", i) : NULL,
+		        .label = label   ? label
+		                 : n > 1 ? ctl->args.operands[i]
+		                         : "",
+		};
+	}
+	e = watch_jobs(ctl, jobs, n, last, why);
+	print_waited(ctl, last, n);
+	for (size_t i = 0; i < n; i++)
+		json_decref(last[i]);
+	return e;
+}
+
+const struct command job_commands[] = {
+        {"jobs", "", "List jobs, newest first", NULL, list_options, 0, 0, false, run_jobs},
+        {"show", "JOB", "Show one job with its settings", NULL, NULL, 1, 1, false, run_show},
+        {"events", "JOB", "Show what happened to a job, oldest first", NULL, list_options, 1, 1, false,
+                run_events},
+        {"wait", "JOB...", "Follow jobs to their end",
+                "Prints the adapters' names. Exit status 0 when all succeeded. --key may be given once per "
+                "job, when they belong\n"
+                "to several tenants. Ctrl-C leaves the jobs running.",
+                wait_options, 1, WATCH_MAX_JOBS, false, run_wait},
+        {"cancel", "JOB", "End a job for good", NULL, NULL, 1, 1, false, run_cancel},
+        {"pause", "JOB", "Take a job off the machine, keeping its state", NULL, NULL, 1, 1, false, run_pause},
+        {"resume", "JOB", "Queue a paused job again", NULL, NULL, 1, 1, false, run_resume},
+        {0},
+};
