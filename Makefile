@@ -60,7 +60,7 @@ TESTS     := $(patsubst tests/%.c,$(OUT)/tests/%,$(TEST_SRC))
 BENCHES   := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(BENCH_SRC))
 # Tests of what threads do together, run under ThreadSanitizer too.
 TSAN_TESTS := $(filter %_threads,$(TESTS))
-ALL_OBJ   := $(call obj,$(LIB_SRC) $(REDD_SRC) $(CTL_SRC) $(TEST_SUPPORT_SRC) $(TEST_SRC) $(BENCH_SRC))
+ALL_OBJ   := $(call obj,$(LIB_SRC) $(REDD_SRC) $(CTL_SRC) $(TEST_SUPPORT_SRC) $(TEST_SRC) $(BENCH_SRC) tests/demo/demo.c)
 
 .PHONY: all programs tests deps deps-if-missing demo demo-run check check-run check-variant check-tsan bench lint \
 	format install uninstall clean help
@@ -82,11 +82,10 @@ deps-if-missing:
 
 demo: ## From nothing to two tenants' adapters answering; KEEP=1 leaves the daemon up
 demo: deps-if-missing
-	@$(MAKE) --no-print-directory programs
 	@$(MAKE) --no-print-directory demo-run
 
-demo-run:
-	@OUT=$(OUT) KEEP=$(KEEP) sh tests/demo/demo.sh
+demo-run: $(OUT)/demo programs
+	@OUT=$(OUT) KEEP=$(KEEP) $(OUT)/demo
 
 check: ## Run every test: plain, under AddressSanitizer + UBSan, and thread tests under ThreadSanitizer
 check: deps-if-missing
@@ -144,6 +143,10 @@ $(OUT)/redd: $(call obj,$(REDD_SRC)) $(LIB)
 
 $(OUT)/redctl: $(call obj,$(CTL_SRC)) $(LIB)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PKG_CTL)) -lm
+	@echo "  LINK $@"
+
+$(OUT)/demo: $(call obj,tests/demo/demo.c tests/support/spawn.c) $(LIB)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PKG_ALL)) -lm
 	@echo "  LINK $@"
 
 $(LIB): $(call obj,$(LIB_SRC))

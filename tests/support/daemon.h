@@ -6,15 +6,14 @@
 #ifndef REDD_TESTS_DAEMON_H
 #define REDD_TESTS_DAEMON_H
 
+#include "tests/support/spawn.h"
+
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/types.h>
 
 struct daemon {
-	pid_t pid;
-	char dir[64];  /* holds state/, port, log */
-	char url[128]; /* "http://127.0.0.1:43121" */
+	struct spawn spawn;
 	char admin_key[128];
 };
 

@@ -26,7 +26,7 @@ static CURL *call_open(const struct daemon *d, const char *key, const char *meth
 	CURL *c = curl_easy_init();
 
 	assert_non_null(c);
-	snprintf(url, sizeof(url), "%s%s", d->url, path);
+	snprintf(url, sizeof(url), "%s%s", d->spawn.url, path);
 	curl_easy_setopt(c, CURLOPT_URL, url);
 	curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, method);
 	curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
