@@ -324,7 +324,7 @@ void serve_stop(struct serve *s, int drain_ms)
 	pthread_mutex_lock(&s->lock);
 	s->stopping = true;
 	pthread_cond_signal(&s->work);
-	while (!is_empty(s) && rc == 0)
+	while (drain_ms > 0 && !is_empty(s) && rc == 0)
 		rc = pthread_cond_timedwait(&s->idle, &s->lock, &deadline);
 	list_cancel(&s->waiting);
 	list_cancel(&s->running);
