@@ -107,23 +107,23 @@ static void test_seeds_differ_and_repeat(void **state)
 
 /* ---- order and limits ---- */
 
-struct sequence_of_ends {
-	struct answer *ended[MANY];
+struct arrivals {
+	struct answer *first[MANY];
 	size_t n;
 };
 
 static void note_first_token(struct answer *a)
 {
-	struct sequence_of_ends *order = a->context;
+	struct arrivals *order = a->context;
 
 	if (a->n_tokens == 1)
-		order->ended[order->n++] = a;
+		order->first[order->n++] = a;
 }
 
 static void test_requests_begin_in_order_of_arrival(void **state)
 {
 	struct answer *a = answers_new(MANY);
-	struct sequence_of_ends order = {0};
+	struct arrivals order = {0};
 	struct serve *s = start(2, MANY, 2 * FAKE_CONTEXT, 64);
 
 	(void)state;
@@ -140,7 +140,7 @@ static void test_requests_begin_in_order_of_arrival(void **state)
 		answer_wait(&a[i]);
 	assert_int_equal(order.n, MANY);
 	for (size_t i = 0; i < MANY; i++)
-		assert_ptr_equal(order.ended[i], &a[i]);
+		assert_ptr_equal(order.first[i], &a[i]);
 	serve_stop(s, 0);
 	mem_free(a);
 }
@@ -178,11 +178,13 @@ static void test_memory_for_keys_and_values_is_a_limit(void **state)
 
 	(void)state;
 	atomic_store(&fake.kv_peak, 0);
+	pthread_mutex_lock(&fake.gate);
 	for (size_t i = 0; i < MANY; i++) {
 		answer_init(&a[i], 10, 10 + i, i);
 		a[i].request.ignore_eos = true;
 		answer_submit(&a[i], s);
 	}
+	pthread_mutex_unlock(&fake.gate);
 	for (size_t i = 0; i < MANY; i++) {
 		answer_wait(&a[i]);
 		assert_int_equal(a[i].result.n_generated, 10 + i);
@@ -222,6 +224,29 @@ static void test_a_long_prompt_does_not_hold_up_the_others(void **state)
 	answer_wait(&a[1]);
 	assert_int_equal(atomic_load(&fake.chunks) - before, 1 + 10);
 	assert_true(a[1].adapter.n_script >= 10); /* a token beside each of the ten chunks */
+	serve_stop(s, 0);
+	mem_free(a);
+}
+
+static void test_prompts_take_turns(void **state)
+{
+	struct answer *a = answers_new(2);
+	struct arrivals order = {0};
+	struct serve *s = start(2, 0, 2 * FAKE_CONTEXT, 8);
+
+	(void)state;
+	pthread_mutex_lock(&fake.gate);
+	for (size_t i = 0; i < 2; i++) {
+		answer_init(&a[i], i ? 12 : 80, 2, i);
+		a[i].request.ignore_eos = true;
+		a[i].at_token = note_first_token;
+		a[i].context = &order;
+		answer_submit(&a[i], s);
+	}
+	pthread_mutex_unlock(&fake.gate);
+	answer_wait(&a[0]);
+	answer_wait(&a[1]);
+	assert_ptr_equal(order.first[0], &a[1]);
 	serve_stop(s, 0);
 	mem_free(a);
 }
@@ -365,8 +390,10 @@ static void test_stop_cancels_what_does_not_end_in_time(void **state)
 	}
 	a[0].at_token = submit_until_stopping;
 	a[0].context = &flood;
+	pthread_mutex_lock(&fake.gate);
 	answer_submit(&a[0], s);
 	answer_submit(&a[1], s);
+	pthread_mutex_unlock(&fake.gate);
 	assert_int_equal(pthread_create(&stopper, NULL, stop_now, s), 0);
 	pthread_join(stopper, NULL);
 	answer_wait(&a[0]);
@@ -427,6 +454,7 @@ int main(void)
 	        cmocka_unit_test(test_a_full_queue_is_busy_and_takes_nothing),
 	        cmocka_unit_test(test_memory_for_keys_and_values_is_a_limit),
 	        cmocka_unit_test(test_a_long_prompt_does_not_hold_up_the_others),
+	        cmocka_unit_test(test_prompts_take_turns),
 	        cmocka_unit_test(test_statistics_add_up),
 	        cmocka_unit_test(test_cancel_while_waiting_running_and_done),
 	        cmocka_unit_test(test_cancel_from_a_callback_ends_at_the_next_step),
