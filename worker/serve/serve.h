@@ -2,9 +2,9 @@
  * The continuous batcher: requests of all tenants decoded together, one step for all, each row under its own
  * adapter version, by one serving thread that owns the running batch and its KV caches.
  *
- * Requests wait in arrival order until a place in the batch and memory for their keys and values are free. Prompts are
- * taken in chunks between decode steps, so a long one does not stall the others.
- * Thread: start/stop by one; submit and cancel from any. Callbacks run on the serving thread and must not block.
+ * Requests wait in arrival order until a place in the batch and memory for their keys and values are free.
+ * Prompts are taken in chunks between decode steps, so a long one does not stall the others. Thread:
+ * start/stop by one; submit and cancel from any. Callbacks run on the serving thread and must not block.
  */
 #ifndef REDD_SERVE_SERVE_H
 #define REDD_SERVE_SERVE_H
@@ -55,8 +55,8 @@ struct serve_token {
 	float logprob;
 	size_t n_top;
 	const struct token_logprob *top; /* borrowed during the call, best first */
-	const char *text;                /* new certain text, borrowed; "" while a character is unfinished or a stop
-	                                    string may be beginning; prompt tokens have none */
+	const char *text; /* new certain text, borrowed; "" while a character is unfinished or a stop
+	                     string may be beginning; prompt tokens have none */
 	size_t n_text;
 };
 
@@ -84,7 +84,8 @@ struct serve_request {
 	size_t n_stops;
 	const char *stops[SERVE_MAX_STOPS]; /* non-empty UTF-8; the text stops before one */
 	void (*on_token)(void *arg, const struct serve_token *token); /* may be NULL */
-	void (*on_done)(void *arg, const struct serve_result *result); /* exactly once after a successful submit */
+	void (*on_done)(
+	        void *arg, const struct serve_result *result); /* exactly once after a successful submit */
 	void *arg;
 };
 
@@ -93,8 +94,8 @@ struct serve_options {
 	const struct tokenizer *tokenizer; /* borrowed */
 	size_t max_batch;                  /* sequences decoded together */
 	size_t max_queue;                  /* waiting beyond the batch's free places; when full: ERR_BUSY */
-	size_t kv_bytes;                   /* limit on all KV caches together; what it holds of one is the context */
-	size_t prefill_rows;               /* chunk of a prompt between two decode steps; 0 = by the vocabulary */
+	size_t kv_bytes;     /* limit on all KV caches together; what it holds of one is the context */
+	size_t prefill_rows; /* chunk of a prompt between two decode steps; 0 = by the vocabulary */
 };
 
 struct serve;
@@ -108,8 +109,9 @@ struct serve_stats {
 enum err serve_start(const struct serve_options *options, struct serve **out, struct why *why);
 /* Takes no more requests, waits for those it has at most drain_ms, cancels the rest, joins. */
 void serve_stop(struct serve *s, int drain_ms);
-/* *id names the request for serve_cancel(). The struct is copied; what it points to is borrowed as said above.
- * ERR_TOO_LONG when the prompt leaves no room for a token, ERR_BUSY, ERR_INVALID; nothing is taken over then. */
+/* *id names the request for serve_cancel(). The struct is copied; what it points to is borrowed as said
+ * above. ERR_TOO_LONG when the prompt leaves no room for a token, ERR_BUSY, ERR_INVALID; nothing is taken
+ * over then. */
 enum err serve_submit(struct serve *s, const struct serve_request *request, uint64_t *id, struct why *why);
 /* on_done follows soon with FINISH_CANCELLED, unless it was done already. */
 void serve_cancel(struct serve *s, uint64_t id);
