@@ -25,26 +25,24 @@ struct sampler {
 	struct choice *choices; /* owned (n_vocab) */
 };
 
-static enum err check_range(
-        double x, double low, double high, const char *name, const char *range, struct why *why)
+/* NaN is in no range. */
+static enum err check_range(double x, double low, double high, const char *name, struct why *why)
 {
 	if (x >= low && x <= high)
 		return OK;
-	return why_param(why, ERR_INVALID, name, "%s must be %s", name, range);
+	return why_param(why, ERR_INVALID, name, "%s must be between %g and %g", name, low, high);
 }
 
 enum err sample_params_check(const struct sample_params *p, size_t n_vocab, struct why *why)
 {
 	enum err e;
 
-	if ((e = check_range(p->temperature, 0, 1e6, "temperature", "a number from 0 on", why)) ||
-	        (e = check_range(p->top_p, 0, 1, "top_p", "between 0 and 1", why)) ||
-	        (e = check_range(p->min_p, 0, 1, "min_p", "between 0 and 1", why)) ||
-	        (e = check_range(
-	                 p->presence_penalty, -1e3, 1e3, "presence_penalty", "a small number", why)) ||
-	        (e = check_range(
-	                 p->frequency_penalty, -1e3, 1e3, "frequency_penalty", "a small number", why)) ||
-	        (e = check_range(p->repetition_penalty, 1e-3, 1e3, "repetition_penalty", "above 0", why)))
+	if ((e = check_range(p->temperature, 0, 1000, "temperature", why)) ||
+	        (e = check_range(p->top_p, 0, 1, "top_p", why)) ||
+	        (e = check_range(p->min_p, 0, 1, "min_p", why)) ||
+	        (e = check_range(p->presence_penalty, -100, 100, "presence_penalty", why)) ||
+	        (e = check_range(p->frequency_penalty, -100, 100, "frequency_penalty", why)) ||
+	        (e = check_range(p->repetition_penalty, 0.001, 1000, "repetition_penalty", why)))
 		return e;
 	if (p->n_bias > SERVE_MAX_BIAS)
 		return why_param(why, ERR_INVALID, "logit_bias",
