@@ -26,6 +26,6 @@ void gated_forward(enum activation f, size_t n, const float *gate, const float *
 /* dgate (n) = dy * up * f'(gate), dup (n) = dy * f(gate); overwritten. dgate and dup are distinct from each
  * other; either may be dy, gate or up itself. */
 void gated_backward(enum activation f, size_t n, const float *gate, const float *up, const float *dy,
-	float *dgate, float *dup);
+        float *dgate, float *dup);
 
 #endif

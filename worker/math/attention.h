@@ -26,15 +26,16 @@ struct attention {
 /* Floats of scratch that either pass needs, whatever T and S. */
 size_t attention_scratch_floats(const struct attention *a);
 
-/* o (T, H*D) = softmax(scale * q k^T + mask) v.  q (T, H*D) with row distance ldq; k, v (S, KV*D), S >= T when
- * causal; o overwritten. lse (T,H), the log-sum-exp of each score row, is written unless NULL. */
-void attention_forward(const struct attention *a, size_t T, size_t S, const float *q, size_t ldq, const float *k,
-	size_t ldk, const float *v, size_t ldv, float *o, size_t ldo, float *lse, float *scratch);
+/* o (T, H*D) = softmax(scale * q k^T + mask) v.  q (T, H*D) with row distance ldq; k, v (S, KV*D), S >= T
+ * when causal; o overwritten. lse (T,H), the log-sum-exp of each score row, is written unless NULL. */
+void attention_forward(const struct attention *a, size_t T, size_t S, const float *q, size_t ldq,
+        const float *k, size_t ldk, const float *v, size_t ldv, float *o, size_t ldo, float *lse,
+        float *scratch);
 
 /* dq (T, H*D), dk, dv (S, KV*D) overwritten; each has the row distance of its forward twin (ldq, ldk, ldv).
  * o, lse from the forward pass; dout (T, H*D) with row distance ldo. */
-void attention_backward(const struct attention *a, size_t T, size_t S, const float *q, size_t ldq, const float *k,
-	size_t ldk, const float *v, size_t ldv, const float *o, const float *dout, size_t ldo, const float *lse,
-	float *dq, float *dk, float *dv, float *scratch);
+void attention_backward(const struct attention *a, size_t T, size_t S, const float *q, size_t ldq,
+        const float *k, size_t ldk, const float *v, size_t ldv, const float *o, const float *dout, size_t ldo,
+        const float *lse, float *dq, float *dk, float *dv, float *scratch);
 
 #endif

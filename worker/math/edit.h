@@ -15,6 +15,6 @@ void edit_forward(size_t T, size_t C, float *h, size_t ldh, const float *scale, 
  * dbias (C) with sum_t dh (dh before it is scaled); either may be NULL when not trained.
  * h (T,C) is the value before the edit. Rows are summed in order. */
 void edit_backward(size_t T, size_t C, float *dh, size_t lddh, const float *h, size_t ldh, const float *scale,
-	float *dscale, float *dbias);
+        float *dscale, float *dbias);
 
 #endif

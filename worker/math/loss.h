@@ -17,7 +17,7 @@ double log_sum_exp(size_t n, const float *x);
 /* For each of n rows of logits (n,V): losses[i] = -log softmax(logits[i])[targets[i]].
  * correct[i] (may be NULL) = 1 when the argmax is the target, else 0.
  * When grad_scale != 0, logits are overwritten with grad_scale * (softmax - onehot); otherwise left alone. */
-void cross_entropy(size_t n, size_t V, float *logits, const int32_t *targets, float grad_scale, double *losses,
-	unsigned char *correct);
+void cross_entropy(size_t n, size_t V, float *logits, const int32_t *targets, float grad_scale,
+        double *losses, unsigned char *correct);
 
 #endif

@@ -6,7 +6,7 @@
 /* f(x), and f'(x) in *slope; what the caller does not use is not computed. */
 static inline __attribute__((always_inline)) vf activation_value(enum activation f, vf x, vf *slope)
 {
-	vf s, c, inner, density;
+	vf s, c, near, inner, density;
 
 	switch (f) {
 	case ACT_GELU:
@@ -15,10 +15,11 @@ static inline __attribute__((always_inline)) vf activation_value(enum activation
 		return x * s;
 	case ACT_GELU_TANH: /* (1 + tanh(u)) / 2 is the logistic function of 2u, u = sqrt(2/pi) (x + 0.044715
 	                       x^3) */
-		inner = vf_madd(x * x, vf_set(0.0713548163f), vf_set(1.59576912f));
-		s = vf_sigmoid(x * inner, &c);
-		inner = vf_madd(x * x, vf_set(0.2140644488f), vf_set(1.59576912f));
-		*slope = vf_madd(x * inner, s * c, s);
+		near = vf_clamp(x, 12); /* beyond, both tails are 0; x^3 would overflow */
+		inner = vf_madd(near * near, vf_set(0.0713548163f), vf_set(1.59576912f));
+		s = vf_sigmoid(near * inner, &c);
+		inner = vf_madd(near * near, vf_set(0.2140644488f), vf_set(1.59576912f));
+		*slope = vf_madd(near * inner, s * c, s);
 		return x * s;
 	case ACT_SILU:
 		s = vf_sigmoid(x, &c);

@@ -88,6 +88,13 @@ static inline vf vf_max(vf a, vf b)
 	return vf_select(a > b, a, b);
 }
 
+/* x moved into [-limit, limit]; NaN stays NaN. */
+static inline vf vf_clamp(vf x, float limit)
+{
+	x = vf_select(x > vf_set(limit), vf_set(limit), x);
+	return vf_select(x < vf_set(-limit), vf_set(-limit), x);
+}
+
 static inline vf vf_abs(vf x)
 {
 	return (vf)((vi)x & vi_set(INT32_MAX));
@@ -174,7 +181,7 @@ static inline vf vf_sigmoid(vf x, vf *complement)
  * t = 3/(3 + a), R adding at most 1.2e-9 relative for 0 <= a <= 15, beyond which all of it is 0. */
 static inline vf vf_phi(vf x, vf *density)
 {
-	vf a = vf_select(vf_abs(x) > vf_set(20), vf_set(20), vf_abs(x));
+	vf a = vf_abs(vf_clamp(x, 20));
 	vf high = (vf)((vi)a & vi_set(~0xfff)); /* 12 bits: the square is exact */
 	vf e = vf_exp2part(high * high * vf_set(-0.5f), (a - high) * (a + high) * vf_set(-0.5f));
 	vf t = vf_set(3) / (vf_set(3) + a);
