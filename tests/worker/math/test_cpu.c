@@ -1,0 +1,50 @@
+/* The choice of kernels: never above the limit, never above the machine. */
+#include "tests/worker/math/twins.h"
+
+static void test_limit_caps_the_level(void **state)
+{
+	enum cpu_level best;
+
+	(void)state;
+	cpu_init(CPU_AVX512);
+	best = cpu_level();
+	cpu_init(CPU_PORTABLE);
+	assert_int_equal(cpu_level(), CPU_PORTABLE);
+	cpu_init(CPU_AVX2);
+	assert_int_equal(cpu_level(), best < CPU_AVX2 ? best : CPU_AVX2);
+	cpu_init(CPU_AVX512);
+	assert_int_equal(cpu_level(), best);
+}
+
+static void test_level_is_what_the_processor_reports(void **state)
+{
+	bool wide = false, avx2 = false;
+
+	(void)state;
+#if defined(__x86_64__)
+	avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+	       __builtin_cpu_supports("f16c");
+	wide = avx2 && __builtin_cpu_supports("avx512f");
+#endif
+	cpu_init(CPU_AVX512);
+	assert_int_equal(cpu_level(), wide ? CPU_AVX512 : avx2 ? CPU_AVX2 : CPU_PORTABLE);
+}
+
+static void test_levels_have_names(void **state)
+{
+	(void)state;
+	assert_string_equal(cpu_level_name(CPU_PORTABLE), "portable");
+	assert_string_equal(cpu_level_name(CPU_AVX2), "avx2");
+	assert_string_equal(cpu_level_name(CPU_AVX512), "avx512");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(test_limit_caps_the_level),
+	        cmocka_unit_test(test_level_is_what_the_processor_reports),
+	        cmocka_unit_test(test_levels_have_names),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
