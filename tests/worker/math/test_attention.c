@@ -168,7 +168,7 @@ static void check_gradient(const struct fixture *f, double *q, double *k, double
         const float *dx, size_t n, size_t ld, size_t used)
 {
 	const double step = 1e-4;
-	size_t stride = n / 60 + 1;
+	size_t stride = n / 20 + 1;
 
 	for (size_t at = 0; at < n; at += stride) {
 		double kept = x[at], slope;
@@ -219,7 +219,7 @@ static const struct attention biased_causal = {
 static void forward_cases(void)
 {
 	static const size_t shapes[][2] = {{1, 1}, {1, 2}, {1, 130}, {1, 300}, {2, 2}, {3, 40}, {17, 17},
-	        {64, 64}, {65, 65}, {70, 200}, {130, 259}};
+	        {64, 64}, {65, 65}, {66, 140}, {130, 131}};
 
 	for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
 		size_t T = shapes[i][0], S = shapes[i][1];
