@@ -13,7 +13,10 @@ static enum cpu_level detect(void)
 	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") ||
 	        !__builtin_cpu_supports("f16c"))
 		return CPU_PORTABLE;
-	return __builtin_cpu_supports("avx512f") ? CPU_AVX512 : CPU_AVX2;
+	if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512vl") ||
+	        !__builtin_cpu_supports("avx512dq"))
+		return CPU_AVX2;
+	return CPU_AVX512;
 }
 
 void cpu_init(enum cpu_level limit)

@@ -5,13 +5,15 @@
  * while M is walked. Internal to math/.
  */
 #if LANES == 16
-#define MAX_M 6 /* 24 sums, 6 of x, 1 of w: 31 of 32 registers */
+#define MAX_M 4 /* 24 sums, 4 of x, 1 of w: 29 of 32 registers */
+#define MAX_N 6
 #elif LANES == 8
 #define MAX_M 3 /* 12 + 3 + 1 of 16 */
-#else
-#define MAX_M 2
-#endif
 #define MAX_N 4
+#else
+#define MAX_M 2 /* 8 + 2 + 1 of 16 */
+#define MAX_N 4
+#endif
 
 static inline __attribute__((always_inline)) void skinny_tile(size_t mr, size_t nr, size_t K,
         const float *restrict x, size_t ldx, const float *restrict w, const float *restrict bias,
@@ -75,12 +77,6 @@ static inline __attribute__((always_inline)) void skinny_column(size_t nr, size_
 #if MAX_M > 3
 	case 3:
 		skinny_tile(3, nr, K, x, ldx, w, bias, y, ldy);
-		break;
-	case 4:
-		skinny_tile(4, nr, K, x, ldx, w, bias, y, ldy);
-		break;
-	case 5:
-		skinny_tile(5, nr, K, x, ldx, w, bias, y, ldy);
 		break;
 #endif
 	default:

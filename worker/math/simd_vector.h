@@ -42,11 +42,21 @@ static inline void vf_store(float *p, vf v)
 	memcpy(p, &v, sizeof(v));
 }
 
+#if LANES == 8
+/* Lanes below n. */
+static inline __m256i first_lanes(size_t n)
+{
+	return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+#endif
+
 /* The first n < LANES numbers, then zeros. */
 static inline vf vf_load_part(const float *p, size_t n)
 {
 #if LANES == 16
 	return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+#elif LANES == 8
+	return _mm256_maskload_ps(p, first_lanes(n));
 #else
 	vf v = {0};
 
@@ -59,6 +69,8 @@ static inline void vf_store_part(float *p, vf v, size_t n)
 {
 #if LANES == 16
 	_mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), v);
+#elif LANES == 8
+	_mm256_maskstore_ps(p, first_lanes(n), v);
 #else
 	memcpy(p, &v, n * sizeof(float));
 #endif

@@ -24,7 +24,8 @@ static void test_level_is_what_the_processor_reports(void **state)
 #if defined(__x86_64__)
 	avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
 	       __builtin_cpu_supports("f16c");
-	wide = avx2 && __builtin_cpu_supports("avx512f");
+	wide = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+	       __builtin_cpu_supports("avx512dq");
 #endif
 	cpu_init(CPU_AVX512);
 	assert_int_equal(cpu_level(), wide ? CPU_AVX512 : avx2 ? CPU_AVX2 : CPU_PORTABLE);
