@@ -85,7 +85,7 @@ enum err adapter_write(
 	buf_append(out, header, n);
 	buf_append(out, spaces, padding);
 	buf_append(out, params, l->n_params * sizeof(*params));
-fail:
+fail: /* and success */
 	free(header);
 	return e;
 }
@@ -265,46 +265,55 @@ static enum err read_manifest(const struct safetensors *s, json_t **out, struct 
 	return OK;
 }
 
+/* All that a file gives, owned until it is handed over. */
+struct loaded {
+	struct found found;
+	struct adapter_layout *layout;
+	float *params;
+	json_t *manifest;
+};
+
+static enum err load(const struct method *m, const struct safetensors *s, const struct site *sites,
+        size_t n_sites, struct loaded *out, struct why *why)
+{
+	struct adapter_spec spec;
+	enum err e = place_tensors(m, s, sites, n_sites, &out->found, why);
+
+	if (!e)
+		e = read_manifest(s, &out->manifest, why);
+	if (e)
+		return e;
+	spec_of(sites, n_sites, out->found.parts, &spec);
+	e = layout_build(&spec, sites, n_sites, out->found.parts, &out->layout);
+	if (e)
+		return e;
+	out->params = mem_calloc(out->layout->n_params, sizeof(*out->params));
+	return out->params ? read_params(out->layout, &out->found, out->params, why) : ERR_MEM;
+}
+
 enum err adapter_read(const void *data, size_t n, const struct site *sites, size_t n_sites,
         struct adapter_layout **layout, float **params, json_t **manifest, struct why *why)
 {
-	const struct method *m = method_get(METHOD_RED);
+	struct loaded l = {0};
 	struct safetensors *s = NULL;
-	struct found found = {0};
-	struct adapter_layout *l = NULL;
-	struct adapter_spec spec;
-	json_t *j = NULL;
-	float *vector = NULL;
 	enum err e = safetensors_new(data, n, &s, why);
 
 	if (!e)
-		e = place_tensors(m, s, sites, n_sites, &found, why);
-	if (!e)
-		e = read_manifest(s, &j, why);
-	if (e)
-		goto fail;
-	spec_of(sites, n_sites, found.parts, &spec);
-	e = layout_build(&spec, sites, n_sites, found.parts, &l);
-	if (e)
-		goto fail;
-	e = ERR_MEM;
-	vector = mem_calloc(l->n_params, sizeof(*vector));
-	if (!vector)
-		goto fail;
-	e = read_params(l, &found, vector, why);
-	if (e)
-		goto fail;
-	*layout = l;
-	*params = vector;
-	if (manifest)
-		*manifest = json_incref(j);
-	l = NULL;
-	vector = NULL;
-fail:
-	json_decref(j);
-	mem_free(vector);
-	adapter_layout_free(l);
-	found_fini(&found);
+		e = load(method_get(METHOD_RED), s, sites, n_sites, &l, why);
+	found_fini(&l.found);
 	safetensors_free(s);
+	if (e)
+		goto fail;
+	*layout = l.layout;
+	*params = l.params;
+	if (manifest)
+		*manifest = l.manifest;
+	else
+		json_decref(l.manifest);
+	return OK;
+fail:
+	json_decref(l.manifest);
+	mem_free(l.params);
+	adapter_layout_free(l.layout);
 	return e;
 }

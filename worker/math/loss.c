@@ -5,14 +5,18 @@
 
 #include <math.h>
 
-size_t argmax(size_t n, const float *x)
+/* The first of n numbers that equals best; 0 when none does, as when all are NaN. */
+static size_t first_equal(size_t n, const float *x, float best)
 {
-	float best = simd()->max(n, x);
-
 	for (size_t i = 0; i < n; i++)
 		if (x[i] == best)
 			return i;
-	return 0; /* nothing but NaN */
+	return 0;
+}
+
+size_t argmax(size_t n, const float *x)
+{
+	return first_equal(n, x, simd()->max(n, x));
 }
 
 double log_sum_exp(size_t n, const float *x)
@@ -35,7 +39,7 @@ void cross_entropy(size_t n, size_t V, float *logits, const int32_t *targets, fl
 		double sum;
 
 		if (correct)
-			correct[i] = argmax(V, row) == target;
+			correct[i] = row[target] == top && first_equal(V, row, top) == target;
 		sum = simd()->exp_sum(V, row, top, grad_scale != 0 ? row : NULL);
 		losses[i] = log(sum) + ((double)top - at_target);
 		if (grad_scale == 0)
