@@ -1,6 +1,6 @@
 /*
- * Activations on vectors, compiled once per level by simd_body.h. Each loop is specialised for one function
- * by inlining it with a constant. Internal to math/.
+ * Activations on vectors, compiled once per level; included only by simd_body.h. Each loop is specialised for
+ * one function by inlining it with a constant. Internal to math/.
  */
 
 /* f(x), and f'(x) in *slope; what the caller does not use is not computed. */

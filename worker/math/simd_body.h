@@ -1,6 +1,6 @@
 /*
- * All vector kernels of one level: the including file has set LANES, KERNELS (the table's name) and the
- * compiler's target. Internal to math/.
+ * All vector kernels of one level; included only by simd_portable.c and its sisters, which have set LANES,
+ * KERNELS (the table's name) and the compiler's target. Internal to math/.
  */
 #include "worker/math/simd.h"
 #include "worker/math/simd_vector.h"

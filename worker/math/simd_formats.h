@@ -1,5 +1,6 @@
 /*
- * Half and bfloat16 to float32, compiled once per level by simd_body.h. Both are exact. Internal to math/.
+ * Half and bfloat16 to float32, compiled once per level; included only by simd_body.h. Both are exact.
+ * Internal to math/.
  */
 
 static inline float float_of_bits(uint32_t bits)

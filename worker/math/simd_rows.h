@@ -1,6 +1,6 @@
 /*
- * Kernels over one row, compiled once per level by simd_body.h: reductions, norms, the edit, rotation,
- * formats. Internal to math/.
+ * Kernels over one row, compiled once per level; included only by simd_body.h: reductions, softmax, norms,
+ * rotation, the edit. Internal to math/.
  */
 
 /* Vectors added up in float before their sum goes on in double. */
@@ -152,7 +152,6 @@ static void softmax_backward(size_t n, const float *p, float delta, float scale,
 		ds[i] = p[i] * (ds[i] - delta) * scale;
 }
 
-/* sum of x, of (x - c)^2, and of a * b * w with a partner: the reductions of the norms. */
 static inline float row_sum(size_t n, const float *x)
 {
 	vf sum = vf_set(0);

@@ -1,8 +1,8 @@
 /*
- * The product with few rows, compiled once per level by simd_body.h. One output is one vector of partial
- * sums, folded at the end: an order set by K alone. A tile computes several outputs at once to hide latency
- * and to load each weight once for MAX_M rows; w is streamed from memory once, as its rows stay in cache
- * while M is walked. Internal to math/.
+ * The product with few rows, compiled once per level; included only by simd_body.h. One output is one vector
+ * of partial sums, folded at the end: an order set by K alone. A tile computes several outputs at once to
+ * hide latency and to load each weight once for MAX_M rows; w is streamed from memory once, as its rows stay
+ * in cache while M is walked. Internal to math/.
  */
 #if LANES == 16
 #define MAX_M 4 /* 24 sums, 4 of x, 1 of w: 29 of 32 registers */

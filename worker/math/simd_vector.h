@@ -1,6 +1,6 @@
 /*
  * One vector of LANES floats and the mathematics on it, in GCC's vector extensions so that every level shares
- * the source. LANES is set by the file that includes this (simd_portable.c and its sisters).
+ * the source; included only by simd_body.h, for a LANES that simd_portable.c and its sisters set.
  *
  * The polynomials are Chebyshev interpolants fitted for this file with 40-digit arithmetic; the error each
  * adds is stated beside it and lies below float32's rounding. Internal to math/.

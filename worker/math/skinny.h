@@ -10,7 +10,7 @@
 #include <stddef.h>
 
 /* y (M,N) = x (M,K) w^T + bias; w (N,K) contiguous, bias (N) or NULL. Overwrites y. */
-void skinny_product(size_t M, size_t N, size_t K, const float *restrict x, size_t ldx,
-        const float *restrict w, const float *restrict bias, float *restrict y, size_t ldy);
+void skinny_product(size_t M, size_t N, size_t K, const float *restrict x, size_t ldx, const float *restrict w,
+	const float *restrict bias, float *restrict y, size_t ldy);
 
 #endif
