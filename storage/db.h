@@ -58,7 +58,7 @@ void query_array(struct query *q, char *out, size_t size);
 char *query_text(struct query *q);
 /* A copy to mem_free(); not NULL but on error. */
 void *query_blob(struct query *q, size_t *n);
-/* Free the statement for its next use; the first error of the query. Not OK leaves nothing behind either. */
+/* Free the statement for its next use, whatever happened; the first error of the query. */
 enum err query_end(struct query *q);
 /* Step to the end, and query_end(). */
 enum err query_run(struct query *q);

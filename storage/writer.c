@@ -35,22 +35,21 @@ static enum err run_sql(struct db *db, const char *sql)
 	return query_run(&q);
 }
 
-/* Run one write so that it happens entirely or not at all. */
-static enum err write_run(struct db *db, struct write *op)
+/* Run one write so that it happens entirely or not at all, and leave in it how it went. False when the
+ * transaction must not be committed: SQLite has given it up, or holds half a write that it cannot take back.
+ */
+static bool write_run(struct db *db, struct write *op)
 {
-	enum err err = run_sql(db, "SAVEPOINT one"), undone = OK;
-
-	if (err)
-		return err;
-	err = op->run ? op->run(db, op->arg) : OK;
-	if (err && db_in_transaction(db))
-		undone = run_sql(db, "ROLLBACK TO one");
-	if (!undone && db_in_transaction(db))
-		undone = run_sql(db, "RELEASE one");
-	/* What cannot be undone must not be committed. */
-	if (undone && db_in_transaction(db))
-		(void)run_sql(db, "ROLLBACK");
-	return err ? err : undone;
+	op->err = run_sql(db, "SAVEPOINT one");
+	if (op->err)
+		return db_in_transaction(db);
+	if (op->run)
+		op->err = op->run(db, op->arg);
+	if (!db_in_transaction(db))
+		return false;
+	if (op->err && run_sql(db, "ROLLBACK TO one"))
+		return false;
+	return !run_sql(db, "RELEASE one");
 }
 
 /* What cannot be done inside a transaction. */
@@ -68,22 +67,29 @@ static void batch_lost(struct write *first, const struct write *end, enum err er
 			first->err = err;
 }
 
-/* Run the writes of a batch as one transaction and leave in each how it went. Where SQLite gives a
- * transaction up in the middle, what was in it is lost, and what comes behind it goes into the next one. */
+/* BEGIN, after what an earlier batch could not roll back for want of memory. */
+static enum err batch_begin(struct db *db)
+{
+	enum err err = db_in_transaction(db) ? run_sql(db, "ROLLBACK") : OK;
+
+	return err ? err : run_sql(db, "BEGIN IMMEDIATE");
+}
+
+/* Run the writes of a batch as one transaction and leave in each how it went. Where the transaction is lost
+ * in the middle, so are those before; what comes behind goes into the next one. */
 static void batch_run(struct db *db, struct write *batch)
 {
 	while (batch) {
 		struct write *op = batch;
-		enum err err = run_sql(db, "BEGIN IMMEDIATE");
+		bool good = true;
 
-		if (err) {
+		if (batch_begin(db)) {
 			batch_lost(batch, NULL, ERR_DB);
 			return;
 		}
-		for (; op && db_in_transaction(db); op = op->next)
-			op->err = write_run(db, op);
-		err = db_in_transaction(db) ? run_sql(db, "COMMIT") : ERR_DB;
-		if (err)
+		for (; op && good; op = op->next)
+			good = write_run(db, op);
+		if (!good || run_sql(db, "COMMIT"))
 			batch_lost(batch, op, ERR_DB);
 		if (db_in_transaction(db))
 			(void)run_sql(db, "ROLLBACK");

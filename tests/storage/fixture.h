@@ -44,7 +44,9 @@ static inline int remove_entry(const char *path, const struct stat *st, int type
 
 static inline void fixture_dir(struct fixture *f)
 {
-	snprintf(f->dir, sizeof(f->dir), "/tmp/redd-store-XXXXXX");
+	/* In memory where that is possible: no test here needs the plug pulled. */
+	snprintf(f->dir, sizeof(f->dir), "%s/redd-store-XXXXXX",
+	        access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
 	assert_non_null(mkdtemp(f->dir));
 }
 
@@ -157,6 +159,7 @@ static inline int64_t sql(const struct fixture *f, const char *text)
 	snprintf(path, sizeof(path), "%s/redd.db", f->dir);
 	assert_int_equal(sqlite3_open(path, &h), SQLITE_OK);
 	sqlite3_busy_timeout(h, 5000);
+	assert_int_equal(sqlite3_exec(h, "PRAGMA foreign_keys = ON", NULL, NULL, NULL), SQLITE_OK);
 	assert_int_equal(sqlite3_prepare_v2(h, text, -1, &stmt, NULL), SQLITE_OK);
 	rc = sqlite3_step(stmt);
 	if (rc == SQLITE_ROW)
