@@ -24,7 +24,8 @@ static const struct record job_id_record = {sizeof(struct job_id), job_id_read, 
 
 /* A tenant's k-th queued job is claimed when the tenant runs n_running + k others: that is its turn. Jobs are
  * claimed by turn, then age (see claim_pick), so before a job come those of an earlier turn, and the older
- * ones of its own. */
+ * ones of its own. The place among its tenant's jobs is counted from the end where that is near: most who ask
+ * have just come. */
 static enum err queue_position(struct db *db, const char *id, int64_t *position)
 {
 	struct query q;
@@ -32,14 +33,22 @@ static enum err queue_position(struct db *db, const char *id, int64_t *position)
 	enum err err;
 
 	query_start(&q, db,
-	        "WITH me AS MATERIALIZED ("
-	        " SELECT j.seq, j.tenant_id, t.n_running, t.n_running + (SELECT count(*) FROM job o"
-	        "  WHERE o.tenant_id = j.tenant_id AND o.status = 'queued' AND o.seq < j.seq) AS turn"
-	        " FROM job j JOIN tenant t ON t.id = j.tenant_id WHERE j.id = ? AND j.status = 'queued')"
+	        "WITH it AS MATERIALIZED ("
+	        " SELECT j.seq, j.tenant_id, t.n_running, t.n_queued, (SELECT count(*) FROM (SELECT 1 FROM "
+	        "job o"
+	        "  WHERE o.tenant_id = j.tenant_id AND o.status = 'queued' AND o.seq > j.seq LIMIT 200)) AS "
+	        "newer"
+	        " FROM job j JOIN tenant t ON t.id = j.tenant_id WHERE j.id = ? AND j.status = 'queued'),"
+	        " me AS MATERIALIZED ("
+	        " SELECT it.seq, it.tenant_id, it.n_running, it.n_running + iif(newer < 200,"
+	        "  it.n_queued - 1 - newer, (SELECT count(*) FROM job o"
+	        "  WHERE o.tenant_id = it.tenant_id AND o.status = 'queued' AND o.seq < it.seq)) AS turn "
+	        "FROM it)"
 	        " SELECT me.turn - me.n_running + (SELECT coalesce(sum("
 	        "  min(max(me.turn - t.n_running, 0), t.n_queued)"
-	        "  + (t.n_running <= me.turn AND (SELECT count(*) FROM job o WHERE o.tenant_id = t.id"
-	        "   AND o.status = 'queued' AND o.seq < me.seq) > me.turn - t.n_running)), 0)"
+	        "  + iif(me.turn - t.n_running BETWEEN 0 AND t.n_queued - 1, (SELECT count(*) FROM job o"
+	        "   WHERE o.tenant_id = t.id AND o.status = 'queued' AND o.seq < me.seq)"
+	        "   > me.turn - t.n_running, 0)), 0)"
 	        "  FROM tenant t WHERE t.n_queued > 0 AND t.id <> me.tenant_id) FROM me");
 	query_bind_text(&q, id);
 	if (query_next(&q) == OK)

@@ -51,9 +51,31 @@ static enum err store_lock(int dir_fd, int *fd, struct why *why)
 	*fd = openat(dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (*fd < 0)
 		return why_set(why, ERR_IO, "cannot open lock: %s", strerror(errno));
-	if (flock(*fd, LOCK_EX | LOCK_NB))
-		return why_set(why, errno == EWOULDBLOCK ? ERR_BUSY : ERR_IO,
+	if (!flock(*fd, LOCK_EX | LOCK_NB))
+		return OK;
+	if (errno == EWOULDBLOCK)
+		return why_set(why, ERR_BUSY,
 		        "it is in use by another process: stop that one, or choose another directory");
+	return why_set(why, ERR_IO, "cannot be locked: %s", strerror(errno));
+}
+
+/* Make dir where it is not there, on disk too, and open it. */
+static enum err store_open_dir(const char *dir, int *fd, struct why *why)
+{
+	bool made = !mkdir(dir, 0700);
+	int parent;
+
+	if (!made && errno != EEXIST)
+		return why_set(why, ERR_IO, "cannot be made: %s", strerror(errno));
+	*fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*fd < 0)
+		return why_set(why, ERR_IO, "cannot be opened: %s", strerror(errno));
+	/* Where the parent may not be opened, its entry is left to the file system. */
+	parent = made ? openat(*fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (parent >= 0) {
+		(void)fsync(parent);
+		close(parent);
+	}
 	return OK;
 }
 
@@ -94,11 +116,8 @@ enum err store_open(const char *dir, struct store **out, struct why *why)
 		return why_set(why, ERR_MEM, "%s", err_text(ERR_MEM));
 	s->lock_fd = -1;
 	s->contents = CONTENTS_CLOSED;
-	if (mkdir(dir, 0700) && errno != EEXIST)
-		err = why_set(why, ERR_IO, "cannot be made: %s", strerror(errno));
-	else if ((dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
-		err = why_set(why, ERR_IO, "cannot be opened: %s", strerror(errno));
-	else
+	err = store_open_dir(dir, &dir_fd, why);
+	if (!err)
 		err = store_lock(dir_fd, &s->lock_fd, why);
 	if (!err)
 		err = contents_open(&s->contents, dir_fd, why);

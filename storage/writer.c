@@ -5,11 +5,14 @@
  *   writer  writer_main()  db, the batch it took from the  work: a queued  after `stopping`, once the queue
  *                          queue, all writes to the files  write or stop   is empty; writer_stop() joins it
  *
- * One lock guards the queue and the answers; it is never held while the database works.
+ * One lock guards the queue; it is never held while the database works. Who waits for an answer waits on a
+ * semaphore of its own, so that a batch that is done does not send all its callers to the lock at once.
  */
 #include "storage/writer.h"
 
 #include "core/mem.h"
+
+#include <pthread.h>
 
 #define WRITER_BATCH_MAX 512  /* writes in a transaction: bounds what one caller waits for others */
 #define WRITER_LATER_MAX 8192 /* writes queued without waiting */
@@ -125,8 +128,7 @@ static void batch_answer(struct writer *w, struct write *batch)
 			w->n_later--;
 			mem_free(op);
 		} else {
-			op->answered = true;
-			pthread_cond_signal(&op->answer);
+			sem_post(&op->answer);
 		}
 	}
 	pthread_cond_broadcast(&w->room);
@@ -199,13 +201,15 @@ static void writer_append(struct writer *w, struct write *op)
 
 enum err writer_call(struct writer *w, write_fn *run, void *arg)
 {
-	struct write op = {.run = run, .arg = arg, .answer = PTHREAD_COND_INITIALIZER};
+	struct write op = {.run = run, .arg = arg};
 
+	sem_init(&op.answer, 0, 0);
 	pthread_mutex_lock(&w->lock);
 	writer_append(w, &op);
-	while (!op.answered)
-		pthread_cond_wait(&op.answer, &w->lock);
 	pthread_mutex_unlock(&w->lock);
+	while (sem_wait(&op.answer))
+		; /* a signal came in between */
+	sem_destroy(&op.answer);
 	return op.err;
 }
 

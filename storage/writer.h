@@ -9,7 +9,7 @@
 
 #include "storage/db.h"
 
-#include <pthread.h>
+#include <semaphore.h>
 
 typedef enum err write_fn(struct db *db, void *arg);
 
@@ -21,9 +21,8 @@ struct write {
 	/* The writer's. */
 	struct write *next;
 	bool later;
-	bool answered;
 	enum err err;
-	pthread_cond_t answer;
+	sem_t answer;
 };
 
 struct writer;

@@ -74,6 +74,22 @@ static void test_queue_position_foretells_the_claims(void **state)
 	assert_position(f, "ftjob-unknown", -1);
 }
 
+static void test_queue_position_is_right_in_a_long_queue(void **state)
+{
+	struct fixture *f = *state;
+	static char anns[450][STORE_ID_SIZE];
+	char bobs[2][STORE_ID_SIZE];
+
+	make_jobs_of(f, &f->ann, 450, anns);
+	make_jobs_of(f, &f->bob, 2, bobs);
+	/* Both of bob's come before ann's third, and so before all behind it. */
+	assert_position(f, anns[1], 2);
+	for (size_t i = 2; i < 450; i += 7)
+		assert_position(f, anns[i], (int64_t)i + 2);
+	assert_position(f, bobs[0], 1);
+	assert_position(f, bobs[1], 3);
+}
+
 static void test_claim_honours_the_limit_of_running_jobs(void **state)
 {
 	struct fixture *f = *state;
@@ -183,6 +199,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        STORE_TEST(test_claim_takes_turns_between_tenants),
 	        STORE_TEST(test_queue_position_foretells_the_claims),
+	        STORE_TEST(test_queue_position_is_right_in_a_long_queue),
 	        STORE_TEST(test_claim_honours_the_limit_of_running_jobs),
 	        STORE_TEST(test_recover_requeues_only_expired_leases),
 	        STORE_TEST(test_requeued_job_keeps_its_place_and_its_start),

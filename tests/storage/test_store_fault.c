@@ -70,7 +70,7 @@ struct injector {
 };
 
 static const struct injector ours = {mem_fail_at, mem_failed, 1000000};
-static const struct injector sqlites = {heap_fail_at, heap_has_failed, 20};
+static const struct injector sqlites = {heap_fail_at, heap_has_failed, 10};
 
 /* One call: makes what it needs in prepare(), is tried in run(), and check() looks at what is left. */
 struct subject {

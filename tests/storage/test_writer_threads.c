@@ -3,6 +3,7 @@
 #include "storage/writer.h"
 #include "tests/storage/fixture.h"
 
+#include <pthread.h>
 #include <semaphore.h>
 
 struct bench {
