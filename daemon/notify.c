@@ -23,6 +23,8 @@ enum err notify_listen_fd(int *fd, struct why *why)
 {
 	int n = sd_listen_fds(1);
 
+	if (n < 0)
+		return why_set(why, ERR_INVALID, "systemd announced sockets that are not there");
 	if (n > 1)
 		return why_set(
 		        why, ERR_INVALID, "systemd passed %d sockets; redd.socket must name one address", n);

@@ -4,11 +4,14 @@
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MAX_OPTIONS 64
 #define FIRST_LONG 256
+#define WRONG_CODE "command_line"
 
 struct known {
 	struct option options[MAX_OPTIONS + 1];
@@ -58,20 +61,39 @@ enum err args_parse(struct args *a, int argc, char **argv, const struct args_opt
 	opterr = 0;
 	while ((o = getopt_long(argc, argv, k.letters, k.options, NULL)) != -1) {
 		if (o == ':')
-			return why_set(why, ERR_INVALID, "%s needs a value", argv[optind - 1]);
+			return args_wrong(why, "%s needs a value", argv[optind - 1]);
 		if (o == '?' && optopt && optopt < FIRST_LONG)
-			return why_set(why, ERR_INVALID, "-%c: no such option", optopt);
+			return args_wrong(why, "-%c: no such option", optopt);
 		if (o == '?')
 			return why_set(
 			        why, ERR_INVALID, "%s: no such option, or not clear which", argv[optind - 1]);
 		if (a->n_given == ARGS_MAX)
-			return why_set(why, ERR_INVALID, "more than %d options", ARGS_MAX);
+			return args_wrong(why, "more than %d options", ARGS_MAX);
 		a->given[a->n_given].name = known_find(&k, o)->name;
 		a->given[a->n_given++].value = optarg;
 	}
 	a->operands = argv + optind;
 	a->n_operands = (size_t)(argc - optind);
 	return OK;
+}
+
+enum err args_wrong(struct why *why, const char *fmt, ...)
+{
+	char message[sizeof(why->message)];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(message, sizeof(message), fmt, ap);
+	va_end(ap);
+	(void)why_set(why, ERR_INVALID, "%s", message);
+	if (why)
+		strcpy(why->code, WRONG_CODE);
+	return ERR_INVALID;
+}
+
+bool args_is_wrong(enum err e, const struct why *why)
+{
+	return e == ERR_INVALID && strcmp(why->code, WRONG_CODE) == 0;
 }
 
 bool args_flag(const struct args *a, const char *name)
@@ -110,8 +132,8 @@ enum err args_integer(
 	errno = 0;
 	v = strtoll(text, &end, 10);
 	if (end == text || *end || errno || v < min || v > max)
-		return why_set(why, ERR_INVALID, "--%s: \"%s\" is not a whole number from %lld to %lld", name,
-		        text, (long long)min, (long long)max);
+		return args_wrong(why, "--%s: \"%s\" is not a whole number from %lld to %lld", name, text,
+		        (long long)min, (long long)max);
 	*value = v;
 	return OK;
 }

@@ -36,6 +36,11 @@ struct args {
 enum err args_parse(struct args *a, int argc, char **argv, const struct args_option *own,
         const struct args_option *global, bool stop_at_operand, struct why *why);
 
+/* Say what is wrong with the command line: ERR_INVALID, with why->code marking it as the user's slip, not the
+ * server's refusal. All errors of this file are of that kind. */
+__attribute__((format(printf, 2, 3))) enum err args_wrong(struct why *why, const char *fmt, ...);
+bool args_is_wrong(enum err e, const struct why *why);
+
 bool args_flag(const struct args *a, const char *name);
 /* The last value given for name; NULL when there is none. */
 const char *args_text(const struct args *a, const char *name);

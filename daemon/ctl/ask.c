@@ -198,8 +198,7 @@ static enum err read_prompt(struct ctl *ctl, struct buf *prompt, struct why *why
 		e = buf_append(prompt, piece, n);
 	}
 	if (!e && !prompt->len)
-		e = why_set(
-		        why, ERR_INVALID, "there is no prompt, neither as argument nor on standard input");
+		e = args_wrong(why, "there is no prompt, neither as argument nor on standard input");
 	return e;
 }
 
@@ -212,7 +211,7 @@ static enum err run_complete(struct ctl *ctl, struct why *why)
 	if (!e) {
 		content = json_stringn(prompt.data, prompt.len);
 		e = content ? ask_all(ctl, "prompt", content, why)
-		            : why_set(why, ERR_INVALID, "the prompt is not UTF-8");
+		            : args_wrong(why, "the prompt is not UTF-8");
 	}
 	json_decref(content);
 	buf_fini(&prompt);
@@ -226,7 +225,7 @@ static enum err add_message(json_t *messages, const char *role, const char *text
 	json_t *message = json_pack("{s:s, s:s}", "role", role, "content", text);
 
 	if (!message)
-		return why_set(why, ERR_INVALID, "the text is not UTF-8");
+		return args_wrong(why, "the text is not UTF-8");
 	return json_array_append_new(messages, message) == 0 ? OK : ERR_MEM;
 }
 

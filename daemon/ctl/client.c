@@ -3,6 +3,7 @@
 
 #include "core/buf.h"
 #include "core/mem.h"
+#include "daemon/ctl/args.h"
 #include "daemon/ctl/sse.h"
 
 #include <curl/curl.h>
@@ -56,7 +57,7 @@ enum err client_new(const char *url, const char *key, struct client **out, struc
 	if (!c)
 		return ERR_MEM;
 	if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0) {
-		e = why_set(why, ERR_INVALID, "\"%s\" is not a URL such as http://127.0.0.1:8080", url);
+		e = args_wrong(why, "\"%s\" is not a URL such as http://127.0.0.1:8080", url);
 		goto fail;
 	}
 	c->root = mem_strdup(url);

@@ -61,14 +61,14 @@ enum err command_path(
 	size_t n = (size_t)snprintf(path, size, "%s", prefix);
 
 	if (!*id)
-		return why_set(why, ERR_INVALID, "an id is empty");
+		return args_wrong(why, "an id is empty");
 	for (; *id && n + 4 < size; id++) {
 		bool plain = isalnum((unsigned char)*id) || strchr("-_.~:@", *id);
 
 		n += (size_t)snprintf(path + n, size - n, plain ? "%c" : "%%%02X", (unsigned char)*id);
 	}
 	if (*id || n + strlen(suffix) >= size)
-		return why_set(why, ERR_INVALID, "an id is too long");
+		return args_wrong(why, "an id is too long");
 	strcpy(path + n, suffix);
 	return OK;
 }

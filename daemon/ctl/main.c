@@ -97,6 +97,8 @@ static enum ctl_exit run(struct ctl *ctl, const struct command *c)
 		e = c->run(ctl, &why);
 	client_free(ctl->client);
 	fflush(stdout);
+	if (args_is_wrong(e, &why))
+		return usage(&why, c);
 	if (e)
 		fprintf(stderr, "redctl: %s\n", why.message[0] ? why.message : err_text(e));
 	return exit_of(e);

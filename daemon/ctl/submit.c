@@ -117,8 +117,7 @@ static enum err split_words(const char *option, const char *text, json_t **out, 
 		n = strcspn(text, ",");
 		if (!n || json_array_append_new(list, json_stringn(text, n)) < 0) {
 			json_decref(list);
-			return why_set(
-			        why, ERR_INVALID, "--%s: words with commas between, without blanks", option);
+			return args_wrong(why, "--%s: words with commas between, without blanks", option);
 		}
 		if (!text[n])
 			break;
@@ -169,8 +168,7 @@ enum err submit_layers(const char *text, json_t **out, struct why *why)
 	return OK;
 fail:
 	json_decref(list);
-	return why_set(
-	        why, ERR_INVALID, "--layers: \"%s\" is neither all nor numbers such as 0,2,5-11", text);
+	return args_wrong(why, "--layers: \"%s\" is neither all nor numbers such as 0,2,5-11", text);
 }
 
 static enum err add_adapter(const struct args *a, json_t *body, struct why *why)
@@ -208,7 +206,7 @@ static enum err add_metadata(const struct args *a, json_t *body, struct why *why
 		const char *equals = strchr(pair, '=');
 
 		if (!equals || equals == pair)
-			e = why_set(why, ERR_INVALID, "--metadata: \"%s\" is not KEY=VALUE", pair);
+			e = args_wrong(why, "--metadata: \"%s\" is not KEY=VALUE", pair);
 		else if (json_object_setn_new(pairs, pair, (size_t)(equals - pair), json_string(equals + 1)) <
 		         0)
 			e = ERR_MEM;

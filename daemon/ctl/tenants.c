@@ -28,7 +28,7 @@ static enum err tenant_body(const struct args *a, json_t **out, struct why *why)
 {
 	json_t *body = json_pack("{s:s, s:{}}", "name", a->operands[0], "limits");
 	json_t *given = json_object_get(body, "limits");
-	enum err e = body ? OK : why_set(why, ERR_INVALID, "the name is not UTF-8");
+	enum err e = body ? OK : args_wrong(why, "the name is not UTF-8");
 
 	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]) && !e; i++) {
 		int64_t v = 0;
