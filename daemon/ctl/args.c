@@ -65,8 +65,7 @@ enum err args_parse(struct args *a, int argc, char **argv, const struct args_opt
 		if (o == '?' && optopt && optopt < FIRST_LONG)
 			return args_wrong(why, "-%c: no such option", optopt);
 		if (o == '?')
-			return why_set(
-			        why, ERR_INVALID, "%s: no such option, or not clear which", argv[optind - 1]);
+			return args_wrong(why, "%s: no such option, or not clear which", argv[optind - 1]);
 		if (a->n_given == ARGS_MAX)
 			return args_wrong(why, "more than %d options", ARGS_MAX);
 		a->given[a->n_given].name = known_find(&k, o)->name;
@@ -149,8 +148,7 @@ enum err args_real(
 		return OK;
 	v = strtod(text, &end);
 	if (end == text || *end || !isfinite(v) || v < min || v > max)
-		return why_set(
-		        why, ERR_INVALID, "--%s: \"%s\" is not a number from %g to %g", name, text, min, max);
+		return args_wrong(why, "--%s: \"%s\" is not a number from %g to %g", name, text, min, max);
 	*value = v;
 	return OK;
 }

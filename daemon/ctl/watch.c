@@ -6,9 +6,9 @@
 #include "daemon/ctl/bar.h"
 
 #include <langinfo.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <time.h>
 
 #define POLL_MS 250
 #define LOST_AFTER_S 60
@@ -286,7 +286,6 @@ enum err watch_jobs(
 {
 	struct watch watch = {.ctl = ctl, .n_jobs = n};
 	struct sigaction on_int = {.sa_handler = on_interrupt}, former;
-	const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
 	bool over = false;
 	enum err e = OK;
 
@@ -302,7 +301,7 @@ enum err watch_jobs(
 		if (!e && !watch.lost_ns)
 			show(&watch);
 		if (!e && !over && !interrupted)
-			nanosleep(&pause, NULL);
+			(void)poll(NULL, 0, POLL_MS); /* Ctrl-C ends it early */
 	}
 	sigaction(SIGINT, &former, NULL);
 	if (!e && !over)
