@@ -120,8 +120,8 @@ install: programs
 	install -m 644 worker/base/* $(DESTDIR)$(PREFIX)/share/redd/base/
 	install -m 644 README.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/redd/
 	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/redd
-	sed 's|@PREFIX@|$(PREFIX)|g' systemd/redd.service > $(DESTDIR)$(UNITDIR)/redd.service
-	install -m 644 systemd/redd.socket $(DESTDIR)$(UNITDIR)/redd.socket
+	sed 's|@PREFIX@|$(PREFIX)|g' systemd/redd.service > $(OUT)/redd.service
+	install -m 644 $(OUT)/redd.service systemd/redd.socket $(DESTDIR)$(UNITDIR)/
 	[ -e $(DESTDIR)$(SYSCONFDIR)/redd/redd.conf ] || \
 		install -m 644 systemd/redd.conf $(DESTDIR)$(SYSCONFDIR)/redd/redd.conf
 
