@@ -27,6 +27,9 @@
 #include <string.h>
 
 #define STATUS_EVERY_MS 5000
+/* How long connections stay open behind the worker: its last answers are still on their way through the edge.
+ */
+#define LINGER_MS 200
 #define STATUS_SIZE 256
 
 enum phase { PHASE_OPEN, PHASE_RUNNING, PHASE_DRAINING, PHASE_CLOSING, PHASE_CLOSED };
@@ -228,14 +231,22 @@ static void stop_worker(uv_work_t *work)
 }
 
 /* Loop. */
+static void on_linger(uv_timer_t *timer)
+{
+	struct lifecycle *l = timer->data;
+
+	phase_enter(l, PHASE_CLOSING);
+	api_stop(l->api, on_api_stopped, l);
+}
+
+/* Loop. */
 static void on_worker_stopped(uv_work_t *work, int status)
 {
 	struct lifecycle *l = work->data;
 
 	(void)status;
-	phase_enter(l, PHASE_CLOSING);
 	log_info("worker_stopped", "next=close_connections");
-	api_stop(l->api, on_api_stopped, l);
+	(void)uv_timer_start(&l->status_timer, on_linger, LINGER_MS, 0);
 }
 
 static void stop_begin(struct lifecycle *l, int signum)
