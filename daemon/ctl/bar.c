@@ -63,7 +63,7 @@ static void format_figures(const struct bar *b, char text[BAR_LINE_SIZE])
 		bar_rate(b->tokens_per_second, number);
 		add(text, "  %s tok/s", number);
 	}
-	if (strcmp(b->status, "running") == 0) {
+	if (strcmp(b->status, "running") == 0 && b->total_steps > 0) {
 		bar_duration(b->eta_s, number);
 		add(text, "  ETA %s", number);
 	} else if (b->queue_position >= 0) {
@@ -116,6 +116,6 @@ void bar_format(const struct bar *b, const struct bar_style *style, char line[BA
 		add(line, "%s", figures);
 		return;
 	}
-	add(line, "%s", figures);
+	add(line, "%s", figures + strspn(figures, " "));
 	cut(line, width);
 }

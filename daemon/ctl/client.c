@@ -174,8 +174,11 @@ static enum err refused(struct exchange_state *x, long status)
 	const char *message = json_string_value(json_object_get(error, "message"));
 	const char *param = json_string_value(json_object_get(error, "param"));
 	const char *code = json_string_value(json_object_get(error, "code"));
+	const char *dot = param ? strrchr(param, '.') : NULL;
 	enum err e = status_err(status);
 
+	if (param && message && strstr(message, dot ? dot + 1 : param))
+		param = NULL; /* said already */
 	if (!message)
 		why_set(x->why, e, "the server answered with HTTP status %ld", status);
 	else if (param)

@@ -135,7 +135,7 @@ static enum err poll_job(struct watch *watch, struct watched *w, struct why *why
 	json_decref(w->object);
 	w->object = reply;
 	step = command_integer(json_object_get(reply, "progress"), "step");
-	if (!w->first_ns && step > 0) {
+	if ((!w->first_ns && step > 0) || step < w->first_step) {
 		w->first_ns = now;
 		w->first_step = step;
 	}
@@ -253,6 +253,9 @@ static enum err poll_all(struct watch *watch, bool *over, struct why *why)
 		*over = *over && watch->jobs[i].over;
 	}
 	if (e != ERR_IO && e != ERR_BUSY) {
+		/* The speed is measured anew: the outage was not training. */
+		for (size_t i = 0; watch->lost_ns && i < watch->n_jobs; i++)
+			watch->jobs[i].first_ns = 0;
 		watch->lost_ns = 0;
 		return e;
 	}

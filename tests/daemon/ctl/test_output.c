@@ -91,11 +91,14 @@ static void test_bar_of_a_waiting_job_says_its_place(void **state)
 
 	(void)state;
 	bar_format(&b, &plain, line);
-	assert_string_equal(line, "  queued, 3 before it");
+	assert_string_equal(line, "queued, 3 before it");
 	b.queue_position = -1;
 	b.status = "running";
 	bar_format(&b, &plain, line);
-	assert_string_equal(line, "  ETA -");
+	assert_string_equal(line, "running");
+	b.total_steps = 9;
+	bar_format(&b, &plain, line);
+	assert_string_equal(line, "----------------------------------------   0% 0/9  ETA -");
 }
 
 static void test_durations_and_rates_are_short(void **state)
