@@ -134,11 +134,14 @@ static size_t on_bytes(char *bytes, size_t size, size_t n, void *arg)
 {
 	struct exchange_state *x = arg;
 	long status = 0;
+	enum err e;
 
 	n *= size;
 	curl_easy_getinfo(x->client->curl, CURLINFO_RESPONSE_CODE, &status);
 	if (x->stream && status < 300) {
-		x->result = sse_feed(&x->sse, bytes, n, on_data, x);
+		e = sse_feed(&x->sse, bytes, n, on_data, x);
+		if (e) /* otherwise on_data has said how it went */
+			x->result = e;
 		return x->result || x->sse.stopped ? 0 : n;
 	}
 	if (x->body.len + n > MAX_REPLY_BYTES)
