@@ -31,7 +31,7 @@ struct dataset {
 /* What is wrong with one line. */
 struct dataset_fault {
 	size_t line;
-	char reason[200];
+	char reason[200]; /* without the line's number */
 };
 
 /* What reading found: collected in full, so that a user mends a file once. */
@@ -55,10 +55,13 @@ struct dataset_options {
 };
 
 /* Read a JSONL file: {"prompt","completion"} rows tokenised as ids(prompt) with special tokens, then
- * ids(completion) without, then eos_id, loss on the completion and eos; or {"messages":[...]}. Blank lines
- * are skipped. ERR_INVALID when there are faults, no rows or no row with loss (report and why say which; why
- * names the first by line number); ERR_IO; ERR_MEM. *report is filled in either case. Reads from the start of
- * fd. */
+ * ids(completion) without, then eos_id, loss on the completion and eos; or {"messages":[...]}, both in one
+ * file if need be. Other members are left alone; blank lines and a byte order mark are skipped. A row's first
+ * token has nothing before it to be predicted from, so it carries no loss: with an empty prompt and a
+ * tokenizer that adds no special token, that is the completion's first. Rows without loss stay in the data
+ * and are reported. ERR_INVALID when there are faults, no rows or no row with loss (report and why say which;
+ * why names the first by line number); ERR_IO; ERR_MEM; *out is untouched then. *report is filled in either
+ * case. Reads from the start of fd, which must be a file, and leaves its position alone. */
 enum err dataset_read(int fd, const struct dataset_options *options, struct dataset *out,
         struct dataset_report *report, struct why *why);
 void dataset_fini(struct dataset *d);

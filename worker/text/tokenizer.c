@@ -175,6 +175,12 @@ bool tokenizer_is_special(const struct tokenizer *t, int32_t id)
 	return token && token->special;
 }
 
+const int32_t *tokenizer_leading(const struct tokenizer *t, size_t *n)
+{
+	*n = t->post_processor.before.n;
+	return t->post_processor.before.ids;
+}
+
 static const char *token_text(const struct tokenizer *t, int32_t id, size_t *n)
 {
 	const char *p = vocab_text(&t->added.names, id, n);
@@ -280,6 +286,13 @@ enum err tokenizer_encode(
 
 /* ---- decoding ---- */
 
+static void cut_back(struct buf *b, size_t len)
+{
+	b->len = len;
+	if (b->data)
+		b->data[len] = '\0';
+}
+
 static enum err push_id(
         const struct tokenizer *t, struct decoder_run *run, int32_t id, bool skip_special, struct buf *out)
 {
@@ -303,7 +316,7 @@ enum err tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t 
 	if (!e)
 		e = decoder_run_finish(&run, out);
 	if (e)
-		out->len = len;
+		cut_back(out, len);
 	decoder_run_fini(&run);
 	return e;
 }
@@ -319,7 +332,7 @@ enum err tokenizer_token_bytes(const struct tokenizer *t, int32_t id, struct buf
 	if (!e)
 		e = decoder_run_finish(&run, out);
 	if (e)
-		out->len = len;
+		cut_back(out, len);
 	decoder_run_fini(&run);
 	return e;
 }

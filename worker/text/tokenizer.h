@@ -49,6 +49,9 @@ enum err tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t 
  */
 enum err tokenizer_token_bytes(const struct tokenizer *t, int32_t id, struct buf *out);
 
+/* The *n special tokens that the post-processor puts before a text; borrowed. */
+const int32_t *tokenizer_leading(const struct tokenizer *t, size_t *n);
+
 /* The id of an exact token string ("</s>"), or -1. */
 int32_t tokenizer_token_id(const struct tokenizer *t, const char *token);
 bool tokenizer_is_special(const struct tokenizer *t, int32_t id);

@@ -1,0 +1,112 @@
+/* See training_line.h. */
+#include "worker/text/training_line.h"
+
+#include "core/mem.h"
+
+#include <string.h>
+
+static enum err parse_pair(const json_t *root, struct training_line *out, struct why *why)
+{
+	enum err e = json_get_text(root, "prompt", &out->prompt, why);
+
+	return e ? e : json_get_text(root, "completion", &out->completion, why);
+}
+
+static enum err parse_message(const json_t *json, struct chat_message *out, struct why *why)
+{
+	const json_t *weight = json_get_any(json, "weight");
+	struct json_text role, content;
+	enum err e = json_get_text(json, "role", &role, why);
+
+	if (!e)
+		e = json_get_text(json, "content", &content, why);
+	if (e)
+		return e;
+	if (weight && (!json_is_number(weight) ||
+	                      (json_number_value(weight) != 0.0 && json_number_value(weight) != 1.0)))
+		return why_set(why, ERR_FORMAT, "\"weight\" must be 0 or 1");
+	*out = (struct chat_message){role.p, content.p, weight ? (float)json_number_value(weight) : 1.0f};
+	return OK;
+}
+
+static enum err parse_messages(const json_t *root, struct training_line *out, struct why *why)
+{
+	json_t *messages, *message;
+	size_t i;
+	enum err e = json_get_array(root, "messages", &messages, why);
+
+	if (e)
+		return e;
+	if (!json_array_size(messages))
+		return why_set(why, ERR_FORMAT, "\"messages\" is empty");
+	out->messages = mem_calloc(json_array_size(messages), sizeof(*out->messages));
+	if (!out->messages)
+		return ERR_MEM;
+	json_array_foreach (messages, i, message) {
+		e = parse_message(message, &out->messages[i], why);
+		if (e) {
+			why_prefix(why, "messages[%zu]: ", i);
+			return e;
+		}
+		out->n_messages++;
+	}
+	return OK;
+}
+
+static enum err parse_form(const json_t *root, struct training_line *out, struct why *why)
+{
+	bool pair = json_get_any(root, "prompt") || json_get_any(root, "completion");
+	bool messages = json_get_any(root, "messages");
+
+	if (!json_is_object(root))
+		return why_set(why, ERR_FORMAT, "not a JSON object");
+	if (pair && messages)
+		return why_set(why, ERR_FORMAT,
+		        "both \"messages\" and \"prompt\" or \"completion\": use one form a line");
+	if (pair)
+		return parse_pair(root, out, why);
+	if (messages)
+		return parse_messages(root, out, why);
+	return why_set(why, ERR_FORMAT, "neither \"messages\" nor \"prompt\" and \"completion\"");
+}
+
+static enum err parse_json(const char *p, size_t n, json_t **out, struct why *why)
+{
+	json_error_t error;
+
+	/* Without JSON_ALLOW_NUL, strings end where C thinks they do. */
+	*out = json_loadb(p, n, JSON_REJECT_DUPLICATES, &error);
+	if (*out)
+		return OK;
+	switch (json_error_code(&error)) {
+	case json_error_out_of_memory:
+		return ERR_MEM;
+	case json_error_invalid_utf8:
+		return why_set(why, ERR_FORMAT, "not UTF-8 (byte %d)", error.position);
+	default:
+		return why_set(why, ERR_FORMAT, "not JSON: %s (column %d)", error.text, error.column);
+	}
+}
+
+enum err training_line_parse(const char *p, size_t n, struct training_line *out, struct why *why)
+{
+	struct training_line l = {0};
+	enum err e = parse_json(p, n, &l.root, why);
+
+	if (!e)
+		e = parse_form(l.root, &l, why);
+	if (!e) {
+		*out = l;
+		return OK;
+	}
+	training_line_fini(&l);
+	return e == ERR_MEM ? e : ERR_INVALID;
+}
+
+void training_line_fini(struct training_line *l)
+{
+	if (!l)
+		return;
+	mem_free(l->messages);
+	json_decref(l->root);
+}
