@@ -151,11 +151,11 @@ static enum err recognise(const char *template, const struct chat_format **out, 
 static enum err detect_config(const char *text, size_t n, const struct chat_format **out, struct why *why)
 {
 	const char *template = NULL;
-	json_error_t error;
+	json_error_t error = {0};
 	json_t *root = json_loadb(text, n, JSON_ALLOW_NUL, &error);
 	enum err e;
 
-	if (!root && json_error_code(&error) == json_error_out_of_memory)
+	if (!root && json_out_of_memory(&error))
 		return why_set(why, ERR_MEM, "%s", err_text(ERR_MEM));
 	if (!root)
 		return why_set(why, ERR_FORMAT, "not JSON: %s (line %d, column %d)", error.text, error.line,

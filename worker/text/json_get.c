@@ -67,6 +67,13 @@ enum err json_get_array(const json_t *o, const char *key, json_t **out, struct w
 	return OK;
 }
 
+bool json_out_of_memory(const json_error_t *error)
+{
+	enum json_error_code code = json_error_code(error);
+
+	return code == json_error_out_of_memory || code == json_error_unknown;
+}
+
 bool json_id(const json_t *v, int32_t *out)
 {
 	if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > TOKENIZER_MAX_ID)

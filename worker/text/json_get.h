@@ -39,6 +39,10 @@ enum err json_get_choice(
 /* Ids are used as indices, so a file must not make tables of any size. */
 #define TOKENIZER_MAX_ID ((1 << 22) - 1)
 
+/* Whether a loader that left this (zero-initialised) error failed for want of memory. Within a string jansson
+ * calls that an invalid token, so "no" may be wrong when memory is short. */
+bool json_out_of_memory(const json_error_t *error);
+
 /* Whether v is an id, and which. */
 bool json_id(const json_t *v, int32_t *out);
 

@@ -91,14 +91,14 @@ static enum err parse_parts(const json_t *root, struct tokenizer *t, struct why 
 enum err tokenizer_parse(const char *json, size_t n, struct tokenizer **out, struct why *why)
 {
 	struct tokenizer *t = mem_calloc(1, sizeof(*t));
-	json_error_t error;
+	json_error_t error = {0};
 	json_t *root = NULL;
 	enum err e = ERR_MEM;
 
 	if (!t)
 		goto fail;
 	root = json_loadb(json, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
-	if (!root && json_error_code(&error) == json_error_out_of_memory)
+	if (!root && json_out_of_memory(&error))
 		goto fail;
 	if (!root) {
 		e = why_set(why, ERR_FORMAT, "not JSON: %s (line %d, column %d)", error.text, error.line,

@@ -72,20 +72,17 @@ static enum err parse_form(const json_t *root, struct training_line *out, struct
 
 static enum err parse_json(const char *p, size_t n, json_t **out, struct why *why)
 {
-	json_error_t error;
+	json_error_t error = {0};
 
 	/* Without JSON_ALLOW_NUL, strings end where C thinks they do. */
 	*out = json_loadb(p, n, JSON_REJECT_DUPLICATES, &error);
 	if (*out)
 		return OK;
-	switch (json_error_code(&error)) {
-	case json_error_out_of_memory:
+	if (json_out_of_memory(&error))
 		return ERR_MEM;
-	case json_error_invalid_utf8:
+	if (json_error_code(&error) == json_error_invalid_utf8)
 		return why_set(why, ERR_FORMAT, "not UTF-8 (byte %d)", error.position);
-	default:
-		return why_set(why, ERR_FORMAT, "not JSON: %s (column %d)", error.text, error.column);
-	}
+	return why_set(why, ERR_FORMAT, "not JSON: %s (column %d)", error.text, error.column);
 }
 
 enum err training_line_parse(const char *p, size_t n, struct training_line *out, struct why *why)

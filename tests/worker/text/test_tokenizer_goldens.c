@@ -40,12 +40,13 @@ static void check_ids(const struct tokenizer *t, const json_t *c, struct ids *id
 {
 	const json_t *text = json_object_get(c, "text"), *expected = json_object_get(c, "ids");
 
-	assert_int_equal(tokenizer_encode(t, json_string_value(text), json_string_length(text), true, ids), OK);
+	assert_int_equal(
+	        tokenizer_encode(t, json_string_value(text), json_string_length(text), true, ids), OK);
 	assert_int_equal(ids->n, json_array_size(expected));
 	for (size_t i = 0; i < ids->n; i++) {
 		if (ids->ids[i] != json_integer_value(json_array_get(expected, i)))
 			fail_msg("\"%s\": id %zu is %d, expected %d", json_string_value(text), i, ids->ids[i],
-				(int)json_integer_value(json_array_get(expected, i)));
+			        (int)json_integer_value(json_array_get(expected, i)));
 	}
 }
 
@@ -107,9 +108,9 @@ static void test_llama3_matches_hugging_face(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_gpt2_matches_hugging_face),
-		cmocka_unit_test(test_llama2_matches_hugging_face),
-		cmocka_unit_test(test_llama3_matches_hugging_face),
+	        cmocka_unit_test(test_gpt2_matches_hugging_face),
+	        cmocka_unit_test(test_llama2_matches_hugging_face),
+	        cmocka_unit_test(test_llama3_matches_hugging_face),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
