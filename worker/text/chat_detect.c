@@ -152,7 +152,8 @@ static enum err detect_config(const char *text, size_t n, const struct chat_form
 {
 	const char *template = NULL;
 	json_error_t error = {0};
-	json_t *root = json_loadb(text, n, JSON_ALLOW_NUL, &error);
+	/* "model_max_length" is 1e30, written out. */
+	json_t *root = json_loadb(text, n, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
 	enum err e;
 
 	if (!root && json_out_of_memory(&error))

@@ -75,7 +75,7 @@ static enum err parse_json(const char *p, size_t n, json_t **out, struct why *wh
 	json_error_t error = {0};
 
 	/* Without JSON_ALLOW_NUL, strings end where C thinks they do. */
-	*out = json_loadb(p, n, JSON_REJECT_DUPLICATES, &error);
+	*out = json_loadb(p, n, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &error);
 	if (*out)
 		return OK;
 	if (json_out_of_memory(&error))
