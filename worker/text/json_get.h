@@ -39,8 +39,8 @@ enum err json_get_choice(
 /* Ids are used as indices, so a file must not make tables of any size. */
 #define TOKENIZER_MAX_ID ((1 << 22) - 1)
 
-/* Whether a loader that left this (zero-initialised) error failed for want of memory. Now and then jansson takes
- * that for a fault in the text, so "no" may be wrong when memory is short. */
+/* Whether a loader that left this (zero-initialised) error failed for want of memory. Now and then jansson
+ * takes that for a fault in the text, so "no" may be wrong when memory is short. */
 bool json_out_of_memory(const json_error_t *error);
 
 /* Whether v is an id, and which. */

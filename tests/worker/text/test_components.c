@@ -151,6 +151,20 @@ static void test_pre_tokenizers_cut_text(void **state)
 	        "ab 1c", "ab|1|c");
 }
 
+static void test_llama3_pattern_cuts_as_oniguruma_does(void **state)
+{
+	const char *json =
+	        "{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":"
+	        "\"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}|"
+	        " ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"}}";
+
+	(void)state;
+	check_pieces(json, "I'LL go 12345 (ok)\n\n  x", "I|'LL| go| |123|45| (|ok|)\n\n| | x");
+	check_pieces(json, "caf\xc3\xa9\t\tx\r\n ", "caf\xc3\xa9|\t|\tx|\r\n| ");
+	/* U+180E is white space to PCRE's \\s alone: here it goes with the punctuation. */
+	check_pieces(json, ".\xe1\xa0\x8e.", ".\xe1\xa0\x8e.");
+}
+
 static void test_byte_level_writes_bytes_as_characters(void **state)
 {
 	(void)state;
@@ -368,6 +382,7 @@ static void test_sequences_have_limits(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(test_llama3_pattern_cuts_as_oniguruma_does),
 	        cmocka_unit_test(test_normalizers_rewrite_text),
 	        cmocka_unit_test(test_split_has_five_behaviors),
 	        cmocka_unit_test(test_split_inverts_its_pattern),

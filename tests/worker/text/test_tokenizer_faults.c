@@ -147,36 +147,40 @@ static void test_parse_survives_every_failed_allocation(void **state)
 	                                                   "\"decoder\":{\"type\":\"Strip\",\"content\":\" "
 	                                                   "\",\"start\":1},");
 	long n = 0;
-	enum err e;
+	bool failed;
 
 	(void)state;
 	do {
 		struct tokenizer *t = NULL;
 		struct why why = {0};
+		enum err e;
 
 		mem_fail_at(++n);
 		e = tokenizer_parse(json, strlen(json), &t, &why);
+		failed = mem_failed();
+		/* Without memory for compiled code, expressions are interpreted. */
 		if (e) {
-			assert_true(mem_failed());
+			assert_true(failed);
 			assert_int_equal(e, ERR_MEM);
 			assert_null(t);
 		}
 		mem_fail_at(0);
 		tokenizer_close(t);
-	} while (e);
-	assert_true(n > 15);
+	} while (failed);
+	assert_true(n > 40);
 }
 
 static void check_encode_faults(const char *name, const char *text)
 {
 	struct tokenizer *t = open_golden(name);
 	long n = 0;
-	enum err e;
+	bool failed;
 
 	do {
 		struct ids ids = {0};
 		struct buf back = {0};
 		const int32_t one = 5;
+		enum err e;
 
 		assert_int_equal(ids_append(&ids, &one, 1), OK);
 		mem_fail_at(++n);
@@ -185,15 +189,16 @@ static void check_encode_faults(const char *name, const char *text)
 			assert_int_equal(ids.n, 1);
 		else
 			e = tokenizer_decode(t, ids.ids, ids.n, true, true, &back);
+		failed = mem_failed();
 		if (e) {
-			assert_true(mem_failed());
+			assert_true(failed);
 			assert_int_equal(e, ERR_MEM);
 			assert_int_equal(back.len, 0);
 		}
 		mem_fail_at(0);
 		ids_fini(&ids);
 		buf_fini(&back);
-	} while (e);
+	} while (failed);
 	assert_true(n > 5);
 	tokenizer_close(t);
 }
