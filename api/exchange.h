@@ -64,7 +64,8 @@ bool exchange_stream_json(struct exchange *x, json_t *event);
 /* Nothing more follows; x must not be touched afterwards. */
 void exchange_end(struct exchange *x);
 /* Called on the loop, at most once and before exchange_finish()/exchange_end() have been called, when the client
- * has gone; must not block. Set in the handler. */
+ * has gone; must not block. Set in the handler. Once exchange_finish()/exchange_end() has returned, gone is neither
+ * running nor about to: arg may be freed. */
 void exchange_on_gone(struct exchange *x, void (*gone)(void *arg), void *arg);
 
 /* ---- errors on the wire ---- */
