@@ -1,0 +1,44 @@
+/* See inference_adapter.h. */
+#include "api/inference_adapter.h"
+
+#include "core/mem.h"
+
+#include <stdatomic.h>
+
+struct inference_adapter {
+	struct adapter_ref ref; /* ours */
+	atomic_size_t n_holders;
+};
+
+enum err inference_adapter_new(const struct adapter_ref *ref, struct inference_adapter **out)
+{
+	struct inference_adapter *a = mem_calloc(1, sizeof(*a));
+
+	if (!a)
+		return ERR_MEM;
+	a->ref = *ref;
+	atomic_init(&a->n_holders, 1);
+	*out = a;
+	return OK;
+}
+
+static void release_owner(void *owner)
+{
+	inference_adapter_release(owner);
+}
+
+struct adapter_ref inference_adapter_hold(struct inference_adapter *a)
+{
+	atomic_fetch_add_explicit(&a->n_holders, 1, memory_order_relaxed);
+	return (struct adapter_ref){
+	        .layout = a->ref.layout, .params = a->ref.params, .release = release_owner, .owner = a};
+}
+
+void inference_adapter_release(struct inference_adapter *a)
+{
+	if (!a || atomic_fetch_sub(&a->n_holders, 1) != 1)
+		return;
+	if (a->ref.release)
+		a->ref.release(a->ref.owner);
+	mem_free(a);
+}
