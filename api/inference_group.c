@@ -16,7 +16,6 @@
 #define GROUP_ID_CHARS 24
 #define GROUP_ID_SIZE 40
 #define GROUP_FINGERPRINT_SIZE 16
-#define GROUP_RETRY_AFTER "1"
 
 struct inference_group;
 
@@ -176,16 +175,6 @@ static void group_open_stream(struct inference_group *g)
 
 /* ---- the end, by the last one left ---- */
 
-static void group_log(const struct inference_group *g)
-{
-	const struct tenant *tenant = exchange_tenant(g->x);
-
-	if (g->error && g->error != ERR_BUSY)
-		log_warn("inference_failed", "request=%s tenant=%s model=%s error=%s message=\"%s\"",
-		        exchange_request_id(g->x), tenant ? tenant->id : "-", g->head.model,
-		        err_name(g->error), g->why.message);
-}
-
 /* After a failure no [DONE] follows: to clients a stream that is done has succeeded. */
 static void group_end_stream(struct inference_group *g)
 {
@@ -194,9 +183,11 @@ static void group_end_stream(struct inference_group *g)
 
 	if (!g->cancelled && g->request.include_usage)
 		group_emit(g, inference_usage_chunk_json(g->codec, &g->head, &usage));
-	if (g->error)
+	if (g->error) {
+		log_warn("stream_failed", "request=%s tenant=%s model=%s error=%s", exchange_request_id(g->x),
+		        exchange_tenant(g->x)->id, g->head.model, err_name(g->error));
 		exchange_stream_json(g->x, error_json(g->error, &g->why));
-	else if (!g->cancelled)
+	} else if (!g->cancelled)
 		exchange_stream_write(g->x, done, sizeof(done) - 1);
 	exchange_end(g->x);
 }
@@ -213,8 +204,6 @@ static void group_reply(struct inference_group *g)
 		g->error = ERR_CANCELLED; /* the client has gone: nobody reads this */
 	else if (!answer && !g->error)
 		g->error = ERR_MEM;
-	if (g->error == ERR_BUSY)
-		exchange_set_header(g->x, "Retry-After", GROUP_RETRY_AFTER);
 	if (g->error)
 		exchange_reply_error(g->x, g->error, &g->why);
 	else
@@ -232,7 +221,6 @@ static void group_leave(struct inference_group *g)
 	pthread_mutex_unlock(&g->lock);
 	if (!last)
 		return;
-	group_log(g);
 	if (g->open)
 		group_end_stream(g);
 	else
@@ -257,15 +245,23 @@ static void member_token(void *arg, const struct serve_token *token)
 		group_emit_piece(g, m->choice, FINISH_NONE);
 }
 
+/* What the engine could not finish, in words for the one who asked. */
 static void member_failed(struct inference_group *g, const struct serve_result *result)
 {
 	struct why why = {0};
+	enum err e = result->error;
 
-	assert(result->finish != FINISH_ERROR || result->error);
-	if (result->finish == FINISH_ERROR)
-		group_fail(g, result->error, NULL);
-	else if (!group_cancelled(g)) /* not our doing: the engine is being stopped */
-		group_fail(g, why_set(&why, ERR_BUSY, "The server is shutting down; try again soon"), &why);
+	if (result->finish == FINISH_CANCELLED) {
+		if (group_cancelled(g))
+			return;
+		e = why_set(&why, ERR_BUSY, "The server is shutting down; try again soon");
+	} else if (e == ERR_STATE) {
+		e = why_set(&why, ERR_MISMATCH,
+		        "The model's output is not finite with adapter %s at strength %g", g->request.model,
+		        g->request.strength);
+	}
+	assert(e);
+	group_fail(g, e, &why);
 }
 
 static void member_done(void *arg, const struct serve_result *result)

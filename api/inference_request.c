@@ -57,6 +57,7 @@ static enum err parse_stop(const json_t *body, struct inference_request *r, stru
 static enum err parse_stream(const json_t *body, struct inference_request *r, struct why *why)
 {
 	const json_t *options = inference_field(body, "stream_options");
+	const json_t *usage;
 	enum err e = inference_field_bool(body, "stream", &r->stream, why);
 
 	if (e || !options)
@@ -66,7 +67,12 @@ static enum err parse_stream(const json_t *body, struct inference_request *r, st
 	if (!r->stream)
 		return why_param(why, ERR_INVALID, "stream_options",
 		        "stream_options is only allowed together with stream: true");
-	return inference_field_bool(options, "include_usage", &r->include_usage, why);
+	usage = inference_field(options, "include_usage");
+	if (usage && !json_is_boolean(usage))
+		return why_param(why, ERR_INVALID, "stream_options.include_usage",
+		        "stream_options.include_usage must be true or false");
+	r->include_usage = json_is_true(usage);
+	return OK;
 }
 
 static enum err parse_counts(const json_t *body, struct inference_request *r, struct why *why)

@@ -27,7 +27,7 @@
 #define WORLD_TWIN 258
 #define WORLD_VOCAB 259
 #define WORLD_CONTEXT 64
-#define WORLD_MAX_REQUESTS 4096
+#define WORLD_MAX_REQUESTS 64
 
 /* ---- the exchange ---- */
 
@@ -41,7 +41,6 @@ struct exchange {
 	/* under the lock */
 	unsigned status;
 	json_t *reply;
-	bool retry_after;
 	bool streaming, over, left;
 	unsigned n_answers; /* calls of exchange_finish() and exchange_end() */
 	struct buf stream;
@@ -120,7 +119,10 @@ unsigned err_http_status(enum err e)
 {
 	switch (e) {
 	case ERR_BUSY:
+	case ERR_CANCELLED:
 		return 503;
+	case ERR_MISMATCH:
+		return 422;
 	case ERR_NOT_FOUND:
 		return 404;
 	case ERR_INVALID:
@@ -142,12 +144,6 @@ enum exchange_verdict exchange_reply_error(struct exchange *x, enum err e, const
 {
 	assert_int_not_equal(e, OK);
 	return exchange_reply_json(x, err_http_status(e), error_json(e, why));
-}
-
-void exchange_set_header(struct exchange *x, const char *name, const char *value)
-{
-	(void)value;
-	x->retry_after |= !strcmp(name, "Retry-After");
 }
 
 static inline void world_exchange_over(struct exchange *x)

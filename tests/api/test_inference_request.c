@@ -181,7 +181,7 @@ static void test_out_of_range_names_the_field(void **state)
 	        {"\"stream\":\"yes\"", "stream"},
 	        {"\"stream_options\":{\"include_usage\":true}", "stream_options"},
 	        {"\"stream\":true,\"stream_options\":[]", "stream_options"},
-	        {"\"stream\":true,\"stream_options\":{\"include_usage\":1}", "include_usage"},
+	        {"\"stream\":true,\"stream_options\":{\"include_usage\":1}", "stream_options.include_usage"},
 	        {"\"stop\":\"\"", "stop"},
 	        {"\"stop\":[\"a\",\"\"]", "stop"},
 	        {"\"stop\":[1]", "stop"},
