@@ -199,6 +199,24 @@ static enum err report(struct sequence *q, int32_t id, size_t V, const float *lo
 	return OK;
 }
 
+/* The token that ended the text: it has a log-probability, but neither text nor a place among the
+ * generated. */
+static enum err report_end(const struct sequence *q, int32_t id, size_t V, const float *logits)
+{
+	const struct serve_request *r = &q->request;
+	struct token_logprob top[SERVE_MAX_LOGPROBS];
+	struct serve_token t = {.id = id, .text = ""};
+	enum err e;
+
+	if (!r->on_token || !r->logprobs)
+		return OK;
+	e = add_logprobs(&t, V, logits, r->n_top_logprobs, top);
+	if (e)
+		return e;
+	r->on_token(r->arg, &t);
+	return OK;
+}
+
 void sequence_advance(
         struct sequence *q, const struct model_info *info, struct sampler *sampler, const float *logits)
 {
@@ -218,7 +236,8 @@ void sequence_advance(
 		return;
 	}
 	if (!r->ignore_eos && is_eos(info, id)) {
-		sequence_end(q, FINISH_STOP, OK);
+		e = report_end(q, id, info->vocab_size, logits);
+		sequence_end(q, e ? FINISH_ERROR : FINISH_STOP, e);
 		return;
 	}
 	q->generated[q->n_generated++] = id;

@@ -79,7 +79,8 @@ struct serve_request {
 	size_t max_tokens; /* 0 = score the prompt only */
 	bool ignore_eos;
 	bool echo_logprobs;    /* report prompt tokens with their log-probabilities */
-	bool logprobs;         /* report log-probabilities of generated tokens */
+	bool logprobs;              /* report log-probabilities of generated tokens, and of the end of text that
+	                               finished them, which has no text and is not counted */
 	size_t n_top_logprobs; /* <= SERVE_MAX_LOGPROBS */
 	size_t n_stops;
 	const char *stops[SERVE_MAX_STOPS]; /* non-empty UTF-8; the text stops before one */
