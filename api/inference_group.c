@@ -42,10 +42,12 @@ struct inference_group {
 	uint64_t *ids; /* owned; the engine's, (n_submitted) of them, constant once written */
 
 	pthread_mutex_t lock;
-	/* under the lock, or by the last one left */
+	/* under the lock */
 	size_t n_running; /* members not done, and 1 for the handler */
 	size_t n_submitted;
 	bool cancelled; /* nothing more is wanted of the engine */
+
+	/* under the lock, or by the last one left */
 	bool open;      /* the stream has begun: pieces go out at once instead of to the backlog */
 	enum err error; /* the first failure, */
 	struct why why; /* and its reason */
@@ -173,21 +175,23 @@ static void group_open_stream(struct inference_group *g)
 	buf_fini(&backlog);
 }
 
-/* ---- the end, by the last one left ---- */
+/* ---- the end, by the last one left; a client may still go until the exchange is told that it is over ----
+ */
 
 /* After a failure no [DONE] follows: to clients a stream that is done has succeeded. */
 static void group_end_stream(struct inference_group *g)
 {
 	static const char done[] = "data: [DONE]\n\n";
 	struct inference_usage usage = inference_choices_usage(&g->request, g->choices);
+	bool cancelled = group_cancelled(g);
 
-	if (!g->cancelled && g->request.include_usage)
+	if (!cancelled && g->request.include_usage)
 		group_emit(g, inference_usage_chunk_json(g->codec, &g->head, &usage));
 	if (g->error) {
 		log_warn("stream_failed", "request=%s tenant=%s model=%s error=%s", exchange_request_id(g->x),
 		        exchange_tenant(g->x)->id, g->head.model, err_name(g->error));
 		exchange_stream_json(g->x, error_json(g->error, &g->why));
-	} else if (!g->cancelled)
+	} else if (!cancelled)
 		exchange_stream_write(g->x, done, sizeof(done) - 1);
 	exchange_end(g->x);
 }
@@ -195,12 +199,13 @@ static void group_end_stream(struct inference_group *g)
 static void group_reply(struct inference_group *g)
 {
 	struct inference_usage usage = inference_choices_usage(&g->request, g->choices);
+	bool cancelled = group_cancelled(g);
 	json_t *answer = NULL;
 
-	if (!g->cancelled)
+	if (!cancelled)
 		answer = inference_answer_json(
 		        g->codec, &g->head, inference_choices_json(&g->request, g->choices), &usage);
-	if (g->cancelled && !g->error)
+	if (cancelled && !g->error)
 		g->error = ERR_CANCELLED; /* the client has gone: nobody reads this */
 	else if (!answer && !g->error)
 		g->error = ERR_MEM;

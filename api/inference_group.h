@@ -2,12 +2,11 @@
  * All choices of one answer: submits a request to the serving engine for each, gathers or streams what comes
  * back, and answers when the last is done. Belongs to itself once started.
  *
- * who                       | does                                         | synchronised by
- * the handler's thread      | submits; opens the stream                    | holds the group like one more
- * choice the serving thread        | feeds its choice; streams pieces             | a choice has one thread;
- * else the lock the loop                  | client gone: cancels                         | the lock; before
- * the answer has ended whoever lets go last      | answers, or ends the stream; frees the group | nobody else
- * is left
+ * who              | does                                   | synchronised by
+ * handler          | submits; opens the stream              | holds the group like one more choice
+ * serving thread   | feeds its choice; streams pieces       | one thread per choice; else the lock
+ * loop             | client gone: cancels                   | the lock; not once the answer is over
+ * last to let go   | answers or ends the stream, then frees | only the loop may still come, to cancel
  *
  * No lock is held while the exchange or the engine is called.
  */

@@ -6,7 +6,7 @@
  * thread   | does                                              | ends when
  * test     | runs the handlers, waits for the answers          | -
  * engine   | one token for each running request, round by round | told to stop, nothing running
- * loop     | lets every third client leave                     | all have left
+ * loop     | lets every third client leave                      | all have left
  */
 #include "tests/api/inference_scene.h"
 
