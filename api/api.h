@@ -17,19 +17,19 @@
 struct api;
 
 struct api_options {
-	const char *listen;     /* "127.0.0.1:8080", "[::]:8080", port 0 = any free one; ignored with listen_fd */
-	int listen_fd;          /* an inherited socket, -1 = none */
-	bool no_auth;           /* one tenant, "default", for every request; loopback only, refused otherwise */
+	const char *listen; /* "127.0.0.1:8080", "[::]:8080", port 0 = any free one; ignored with listen_fd */
+	int listen_fd;      /* an inherited socket, -1 = none */
+	bool no_auth;       /* one tenant, "default", for every request; loopback only, refused otherwise */
 	uint8_t admin_key_hash[HASH_BYTES];
-	size_t max_body_bytes;  /* of JSON bodies; 0 = 16 MiB */
-	int64_t max_file_bytes; /* of one upload; 0 = 1 GiB */
-	size_t max_connections; /* 0 = 1024 */
+	size_t max_body_bytes;       /* of JSON bodies; 0 = 16 MiB */
+	int64_t max_file_bytes;      /* of one upload; 0 = 1 GiB */
+	size_t max_connections;      /* 0 = 1024 */
 	struct tenant_limits limits; /* defaults for tenants without their own */
 };
 
 /* Listen and serve on loop. store and worker are borrowed until api_stop() has called back. */
-enum err api_start(uv_loop_t *loop, const struct api_options *options, struct store *store, struct worker *worker,
-	struct api **out, struct why *why);
+enum err api_start(uv_loop_t *loop, const struct api_options *options, struct store *store,
+        struct worker *worker, struct api **out, struct why *why);
 /* Where it listens: host and port, as "127.0.0.1:43121". */
 const char *api_address(const struct api *a);
 /* Answer 503 to whatever is new; what is in flight goes on. */
