@@ -179,6 +179,8 @@ void job_hub_free(struct job_hub *h);
 void job_hub_run(struct job_hub *h, bool all);
 /* Something about this job changed. Any thread. */
 void job_hub_poke(struct job_hub *h, const char *job_id);
+/* Streams open now. Any thread. */
+size_t job_hub_streams(struct job_hub *h);
 enum exchange_verdict job_stream_open(struct exchange *x, const char *job_id, int64_t after_seq);
 
 #endif

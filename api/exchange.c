@@ -317,7 +317,8 @@ bool exchange_stream_write(struct exchange *x, const char *data, size_t n)
 		/* A client that does not read, or memory that is short: a stream with a hole would be a lie.
 		 */
 		x->gone = !taken;
-		wake_locked(x);
+		if (n || !taken)
+			wake_locked(x);
 	}
 	pthread_mutex_unlock(&a->lock);
 	return taken;

@@ -79,6 +79,17 @@ void job_hub_poke(struct job_hub *h, const char *job_id)
 	pthread_mutex_unlock(&h->lock);
 }
 
+size_t job_hub_streams(struct job_hub *h)
+{
+	size_t n = 0;
+
+	pthread_mutex_lock(&h->lock);
+	for (const struct job_stream *s = h->streams; s; s = s->next)
+		n++;
+	pthread_mutex_unlock(&h->lock);
+	return n;
+}
+
 /* ---- on the pool ---- */
 
 static bool write_event(struct exchange *x, const struct event *e)
@@ -106,6 +117,8 @@ static bool stream_read(struct job_stream *s)
 	size_t n = READ_EVENTS;
 
 	job_fini(&j);
+	if (!exchange_stream_write(s->x, "", 0)) /* the client has gone */
+		return false;
 	while (n == READ_EVENTS) {
 		struct event *items = NULL;
 

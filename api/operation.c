@@ -85,6 +85,9 @@ static enum exchange_verdict metrics(struct exchange *x)
 
 	exchange_count_answers(x, n_requests);
 	e = metrics_http(&text, n_requests);
+	if (!e)
+		e = metric(&text, "gauge", "event_streams", "Streams of job events that are open.",
+		        job_hub_streams(exchange_api(x)->jobs));
 	if (!e && w)
 		e = metrics_worker(&text, w);
 	if (e) {
