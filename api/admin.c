@@ -171,33 +171,49 @@ static enum exchange_verdict tenants_get(struct exchange *x)
 	return e ? reply_no_tenant(x, e, id) : exchange_reply_json(x, 200, tenant_json(&t));
 }
 
-/* Stop what runs for the tenant, then erase it; no key of it is remembered afterwards. */
-static enum exchange_verdict tenants_delete(struct exchange *x)
+/* Cancel what is not over yet, so that nothing of the tenant runs on while it is erased. */
+static enum err jobs_stop(struct exchange *x, const char *tenant_id)
 {
 	static const struct job_transition cancel = {.to = JOB_CANCELLED};
-	const char *id = exchange_capture(x, 0);
 	struct store *s = exchange_store(x);
-	struct worker *w = exchange_worker(x);
 	struct page page = {.limit = 1000};
-	struct job *jobs = NULL;
-	size_t n = 0;
-	bool more;
-	enum err e = store_job_list(s, id, &page, &jobs, &n, &more);
+	char after[STORE_ID_SIZE];
+	bool more = true;
 
-	for (size_t i = 0; !e && i < n; i++)
-		if (!job_status_terminal(jobs[i].status))
-			(void)store_job_transition(
-			        s, id, jobs[i].id, &cancel, NULL); /* it may have ended by itself */
+	while (more) {
+		struct job *jobs = NULL;
+		size_t n = 0;
+		enum err e = store_job_list(s, tenant_id, &page, &jobs, &n, &more);
+
+		if (e)
+			return e;
+		for (size_t i = 0; i < n; i++) {
+			/* ERR_STATE: it has just ended by itself. */
+			if (!job_status_terminal(jobs[i].status) &&
+			        !store_job_transition(s, tenant_id, jobs[i].id, &cancel, NULL) &&
+			        exchange_worker(x))
+				worker_job_poke(exchange_worker(x), jobs[i].id);
+			memcpy(after, jobs[i].id, STORE_ID_SIZE);
+		}
+		page.after = after;
+		more = more && n;
+		job_list_free(jobs, n);
+	}
+	return OK;
+}
+
+static enum exchange_verdict tenants_delete(struct exchange *x)
+{
+	const char *id = exchange_capture(x, 0);
+	enum err e = jobs_stop(x, id);
+
 	if (!e)
-		e = store_tenant_delete(s, id);
+		e = store_tenant_delete(exchange_store(x), id);
 	auth_forget(exchange_api(x)->auth, id);
-	for (size_t i = 0; w && i < n; i++)
-		worker_job_poke(w, jobs[i].id);
-	job_list_free(jobs, n);
 	if (e)
 		return reply_no_tenant(x, e, id);
-	if (w)
-		worker_adapter_forget(w, id, NULL);
+	if (exchange_worker(x))
+		worker_adapter_forget(exchange_worker(x), id, NULL);
 	log_info("tenant_deleted", "tenant=%s", id);
 	return exchange_reply_json(x, 200, wire_deleted(id, "tenant"));
 }

@@ -27,7 +27,9 @@ struct api_options {
 	struct tenant_limits limits; /* defaults for tenants without their own */
 };
 
-/* Listen and serve on loop. store and worker are borrowed until api_stop() has called back. */
+/* Listen and serve on loop. store and worker are borrowed until api_stop() has called back. Sets the worker's
+ * listener: call it before worker_start(), and api_stop() after worker_stop(). worker NULL: what needs it is
+ * 503. */
 enum err api_start(uv_loop_t *loop, const struct api_options *options, struct store *store,
         struct worker *worker, struct api **out, struct why *why);
 /* Where it listens: host and port, as "127.0.0.1:43121". */
