@@ -1,0 +1,57 @@
+/*
+ * Which rows a step sees, and how they are cut into items of work. A pure function of data, seed, epoch and
+ * step: it never learns how many threads there are.
+ *
+ * Rows are shifted for next-token prediction: position i of a row predicts token i + 1 and carries that
+ * token's weight, so a row of n tokens takes n - 1 positions. Rows without loss take none. Consecutive
+ * rows are packed, without padding, into one call of the model; an item is one or more packs.
+ *
+ * Thread: one owner while cutting; read-only for any number between cuts.
+ */
+#ifndef REDD_TRAIN_PLAN_H
+#define REDD_TRAIN_PLAN_H
+
+#include "worker/model/model.h"
+#include "worker/text/dataset.h"
+
+/* Positions in a pack, unless one row alone is longer: products of 256 rows run near a core's peak, while
+ * activations still fit its share of the cache and a step of a few thousand tokens feeds many threads. */
+#define PLAN_PACK_POSITIONS 256
+/* Items of one step: each has a gradient buffer of its own, so this bounds their memory. Bigger steps get
+ * items of several packs. */
+#define PLAN_MAX_ITEMS 64
+
+struct plan_pack {
+	size_t seq, n_seqs;
+	size_t position, n_positions;
+};
+
+struct plan {
+	int32_t *tokens; /* owned, as all arrays; (n_positions) */
+	int32_t *labels;
+	float *weights;
+	size_t *lengths; /* (n_seqs) */
+	struct plan_pack *packs;
+	size_t n_positions, n_seqs, n_packs;
+	size_t packs_per_item, n_items; /* n_items >= 1: without any loss the one item is empty */
+	double label_weight;            /* sum of the labels' weights */
+	size_t n_labels;
+};
+
+/* Write the order of n rows in this epoch: a seeded Fisher-Yates shuffle, or the file's order. */
+void plan_order(uint64_t seed, size_t epoch, bool shuffle, size_t n, size_t *order);
+
+/* Room for any n_rows rows of d. ERR_MEM. */
+enum err plan_init(struct plan *p, const struct dataset *d, size_t n_rows);
+void plan_fini(struct plan *p);
+/* Stage these rows of d (rows NULL = 0 .. n_rows - 1) and cut them into at most max_items items. Allocates
+ * nothing. */
+void plan_cut(struct plan *p, const struct dataset *d, const size_t *rows, size_t n_rows, size_t max_items);
+/* Packs [*first, *end) of an item. */
+void plan_item(const struct plan *p, size_t item, size_t *first, size_t *end);
+/* The model's view of one pack, borrowed from p. */
+void plan_batch(const struct plan *p, size_t pack, struct train_batch *out);
+/* The most positions any pack of d's rows can hold. */
+size_t plan_max_positions(const struct dataset *d);
+
+#endif
