@@ -13,6 +13,7 @@
 struct train_counters {
 	uint64_t steps;      /* done */
 	uint64_t updates;    /* of them those that had a label: Adam's t */
+	uint64_t tokens;     /* pushed through the model by steps */
 	uint64_t evaluated;  /* the step of the last evaluation, 0 = none */
 	uint64_t best_step;  /* 0 = no evaluation yet */
 	uint64_t unimproved; /* evaluations since the best */

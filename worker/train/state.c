@@ -1,7 +1,7 @@
 /*
  * A train_run's state as bytes, little-endian:
  *
- *   magic "REDDRUN1" | binding (32) | steps, updates, evaluated, best_step, unimproved (u64 each) |
+ *   magic "REDDRUN1" | binding (32) | steps, updates, tokens, evaluated, best_step, unimproved (u64 each) |
  *   best_loss (f64) | n_params (u64) | params, m, v, best (f32 each) | SHA-256 of all before (32)
  *
  * The binding is a hash of all that determines the run's result, so a state never goes on under another
@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define STATE_MAGIC "REDDRUN1"
-#define STATE_HEAD_BYTES (8 + HASH_BYTES + 7 * 8)
+#define STATE_HEAD_BYTES (8 + HASH_BYTES + 8 * 8)
 #define STATE_ARRAYS 4
 
 static void hash_u64(struct hash *h, uint64_t x)
@@ -143,6 +143,7 @@ enum err train_state_write(const struct train_run *r, struct buf *out)
 	memcpy(p + 8, r->binding, HASH_BYTES);
 	p = put_u64(p + 8 + HASH_BYTES, r->at.steps);
 	p = put_u64(p, r->at.updates);
+	p = put_u64(p, r->at.tokens);
 	p = put_u64(p, r->at.evaluated);
 	p = put_u64(p, r->at.best_step);
 	p = put_u64(p, r->at.unimproved);
@@ -177,6 +178,7 @@ enum err train_state_read(struct train_run *r, const void *data, size_t n, struc
 		        "saved training state: made by another base, configuration or data set");
 	p = get_u64(p + 8 + HASH_BYTES, &at.steps);
 	p = get_u64(p, &at.updates);
+	p = get_u64(p, &at.tokens);
 	p = get_u64(p, &at.evaluated);
 	p = get_u64(p, &at.best_step);
 	p = get_u64(p, &at.unimproved);

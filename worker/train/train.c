@@ -138,6 +138,11 @@ size_t train_steps_done(const struct train_run *r)
 	return r->at.steps;
 }
 
+uint64_t train_tokens_done(const struct train_run *r)
+{
+	return r->at.tokens;
+}
+
 size_t train_max_item_rows(const struct train_run *r)
 {
 	size_t n = plan_max_positions(r->train);
@@ -193,6 +198,22 @@ enum train_phase train_begin(struct train_run *r, size_t *n_items)
 	*n_items = phase == TRAIN_EVAL ? r->eval_plan.n_items : r->step_plan.n_items;
 	r->phase = phase;
 	return phase;
+}
+
+size_t train_item_tokens(const struct train_run *r, size_t item)
+{
+	const struct plan *plan = r->phase == TRAIN_STEP ? &r->step_plan : &r->eval_plan;
+	size_t pack, end, n = 0;
+
+	plan_item(plan, item, &pack, &end);
+	for (; pack < end; pack++)
+		n += plan->packs[pack].n_positions;
+	return n;
+}
+
+void train_abort(struct train_run *r)
+{
+	r->phase = TRAIN_DONE;
 }
 
 enum err train_item(struct train_run *r, size_t item, struct train_workspace *w)
@@ -288,6 +309,7 @@ enum err train_end_step(struct train_run *r, struct train_step *out)
 	if (weight > 0)
 		adamw_update(&adamw, ++r->at.updates, rate, r->n_params, r->grads, r->params, r->m, r->v);
 	r->at.steps++;
+	r->at.tokens += plan->n_positions;
 	*out = (struct train_step){
 	        .step = r->at.steps,
 	        .epoch = epoch_after(r, r->at.steps),

@@ -70,6 +70,8 @@ void train_run_free(struct train_run *r);
 
 size_t train_total_steps(const struct train_run *r);
 size_t train_steps_done(const struct train_run *r);
+/* Tokens pushed through the model by the steps done; evaluations do not count. */
+uint64_t train_tokens_done(const struct train_run *r);
 /* The most rows (tokens) any item of this run holds: what a train_workspace must take. */
 size_t train_max_item_rows(const struct train_run *r);
 
@@ -77,6 +79,10 @@ size_t train_max_item_rows(const struct train_run *r);
 enum train_phase train_next(const struct train_run *r);
 /* Cut the next step or evaluation into items, *n_items >= 1. Allocates nothing. */
 enum train_phase train_begin(struct train_run *r, size_t *n_items);
+/* Tokens of an item of the phase begun: what it costs. */
+size_t train_item_tokens(const struct train_run *r, size_t item);
+/* Give up what was begun, once no thread computes an item of it: the run stands where it stood before. */
+void train_abort(struct train_run *r);
 /* Compute one item on this thread. */
 enum err train_item(struct train_run *r, size_t item, struct train_workspace *w);
 /* After every item of a step: reduce in item order, clip, update. ERR_STATE if the loss or gradient is not

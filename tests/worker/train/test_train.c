@@ -339,6 +339,43 @@ static void test_step_without_loss_moves_nothing_but_the_schedule(void **state)
 	train_run_free(r);
 }
 
+static void test_abort_leaves_the_run_where_it_stood(void **state)
+{
+	struct train_run *a = run_new(&fake_config, &valid_rows), *b = run_new(&fake_config, &valid_rows);
+	struct train_step step;
+	size_t n_items;
+
+	(void)state;
+	advance(a, false, &step, NULL);
+	assert_int_equal(train_tokens_done(a), step.n_tokens);
+	assert_int_equal(train_begin(a, &n_items), TRAIN_STEP);
+	assert_int_equal(train_item(a, 0, NULL), OK);
+	train_abort(a);
+	assert_int_equal(train_tokens_done(a), step.n_tokens);
+	finish(a, false);
+	finish(b, false);
+	assert_memory_equal(train_params(a), train_params(b), FAKE_PARAMS * sizeof(float));
+	train_run_free(a);
+	train_run_free(b);
+}
+
+static void test_items_tell_their_cost(void **state)
+{
+	struct train_run *r = run_new(&fake_config, NULL);
+	struct train_step step;
+	size_t n_items, n_tokens = 0;
+
+	(void)state;
+	assert_int_equal(train_begin(r, &n_items), TRAIN_STEP);
+	for (size_t i = 0; i < n_items; i++) {
+		n_tokens += train_item_tokens(r, i);
+		assert_int_equal(train_item(r, i, NULL), OK);
+	}
+	assert_int_equal(train_end_step(r, &step), OK);
+	assert_int_equal(step.n_tokens, n_tokens);
+	train_run_free(r);
+}
+
 static void test_steps_allocate_nothing(void **state)
 {
 	struct train_run *r = run_new(&fake_config, &valid_rows);
@@ -431,6 +468,8 @@ int main(void)
 	        cmocka_unit_test(test_patience_stops_a_run_that_gets_worse),
 	        cmocka_unit_test(test_loss_that_is_not_finite_changes_nothing),
 	        cmocka_unit_test(test_step_without_loss_moves_nothing_but_the_schedule),
+	        cmocka_unit_test(test_abort_leaves_the_run_where_it_stood),
+	        cmocka_unit_test(test_items_tell_their_cost),
 	        cmocka_unit_test(test_steps_allocate_nothing),
 	        cmocka_unit_test(test_new_survives_every_failed_allocation),
 	        cmocka_unit_test(test_data_that_does_not_fit_the_base_is_refused),
