@@ -1,0 +1,26 @@
+/*
+ * What every job works with: the store and the base it trains on. All borrowed and constant while jobs run.
+ */
+#ifndef REDD_WORKER_JOB_ENV_H
+#define REDD_WORKER_JOB_ENV_H
+
+#include "storage/store.h"
+#include "worker/model/model.h"
+#include "worker/registry.h"
+#include "worker/text/chat.h"
+#include "worker/text/tokenizer.h"
+
+struct job_env {
+	struct store *store;
+	const struct model *model;
+	const struct tokenizer *tokenizer;
+	const struct chat_format *chat;
+	struct registry *registry;
+	const char *base_name;
+	size_t checkpoint_every; /* steps */
+	/* Called when a job's events or status changed; may be NULL. */
+	void (*on_job)(void *arg, const char *job_id);
+	void *on_job_arg;
+};
+
+#endif
