@@ -44,6 +44,7 @@ static bool layouts_agree(const struct adapter_layout *a, const struct adapter_l
 	size_t n = adapter_layout_n_sites(a);
 
 	if (n != adapter_layout_n_sites(b) || adapter_layout_n_params(a) != adapter_layout_n_params(b) ||
+	        adapter_layout_spec(a)->method != adapter_layout_spec(b)->method ||
 	        adapter_layout_spec(a)->parts != adapter_layout_spec(b)->parts)
 		return false;
 	for (size_t i = 0; i < n; i++)

@@ -72,6 +72,7 @@ void train_state_bind(struct train_run *r, const float *start_params)
 	hash_init(&h);
 	hash_update(&h, model_info(r->model)->hash, MODEL_HASH_SIZE);
 	hash_config(&h, &r->config);
+	hash_u64(&h, spec->method);
 	hash_u64(&h, spec->positions);
 	hash_u64(&h, spec->parts);
 	hash_u64(&h, spec->all_layers);
