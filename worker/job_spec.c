@@ -344,8 +344,12 @@ void job_spec_resolve(struct job_spec *spec, const struct dataset *train)
 	if (spec->auto_learning_rate)
 		c->learning_rate = AUTO_LEARNING_RATE * spec->learning_rate_multiplier;
 	total = per_epoch * c->n_epochs;
-	if (!spec->warmup_steps_given)
+	/* A run must not end within its warm-up: its first step has rate 0. */
+	if (!spec->warmup_steps_given) {
 		c->warmup_steps = (size_t)ceil(spec->warmup_ratio * (double)total);
+		if (c->warmup_steps >= total)
+			c->warmup_steps = total - 1;
+	}
 	spec->resolved = true;
 }
 

@@ -233,6 +233,19 @@ static void test_auto_follows_the_data(void **state)
 	}
 }
 
+static void test_warmup_by_ratio_leaves_a_step_to_train(void **state)
+{
+	struct dataset d = {.n_rows = 10};
+	struct job_spec s = parsed("{\"hyperparameters\":{\"n_epochs\":1,\"batch_size\":10}}");
+
+	(void)state;
+	job_spec_resolve(&s, &d);
+	assert_int_equal(s.train.warmup_steps, 0);
+	s = parsed("{\"hyperparameters\":{\"n_epochs\":2,\"batch_size\":10,\"warmup_ratio\":1}}");
+	job_spec_resolve(&s, &d);
+	assert_int_equal(s.train.warmup_steps, 1);
+}
+
 static void test_numbers_given_stay(void **state)
 {
 	struct dataset d = {.n_rows = 100};
@@ -325,6 +338,7 @@ int main(void)
 	        cmocka_unit_test(test_bad_requests_are_named),
 	        cmocka_unit_test(test_harmless_nulls_pass),
 	        cmocka_unit_test(test_auto_follows_the_data),
+	        cmocka_unit_test(test_warmup_by_ratio_leaves_a_step_to_train),
 	        cmocka_unit_test(test_numbers_given_stay),
 	        cmocka_unit_test(test_stored_form_loses_nothing),
 	        cmocka_unit_test(test_damaged_stored_form_is_refused),
