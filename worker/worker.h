@@ -48,8 +48,10 @@ const struct chat_format *worker_chat(const struct worker *w);
 /* ---- jobs ---- */
 
 /* Read and check a job's files against its spec, in full; with why naming the first fault: ERR_INVALID with
- * why->param "training_file" or "validation_file" or as job_spec. `parent` may be the base or a fine-tuned model of the tenant.
- * spec is resolved on success. valid_file NULL = none. Reports may be NULL; dataset_report_fini() them. */
+ * why->param "training_file" or "validation_file" or as job_spec, ERR_MISMATCH with "adapter" when parent edits
+ * something else than spec. `parent` may be the base or a fine-tuned model of the tenant. valid_file NULL or ""
+ * = none. spec is resolved on success. The reports in *out are filled as far as reading came, on failure too:
+ * job_check_fini() it in either case. */
 struct job_check {
 	size_t n_rows, n_tokens, n_trained_tokens, n_steps;
 	double estimated_seconds;
