@@ -21,15 +21,15 @@ struct job_spec {
 	size_t max_length;         /* 0 = the context, and longer rows are refused */
 	bool auto_epochs, auto_batch_size, auto_learning_rate, auto_multiplier;
 	double learning_rate_multiplier;
-	double warmup_ratio;      /* used unless warmup_steps was given */
+	double warmup_ratio; /* used unless warmup_steps was given */
 	bool warmup_steps_given;
 	bool resolved;
 };
 
-/* From the body of POST /fine_tuning/jobs: seed, suffix, method.supervised.hyperparameters or the older top-level
- * hyperparameters, adapter. Wrong types and values out of range: ERR_INVALID with why->param
- * ("hyperparameters.batch_size") and the allowed range in the message. Unknown hyperparameters are refused too.
- * Without a seed one is drawn. */
+/* From the body of POST /fine_tuning/jobs: seed, suffix, method.supervised.hyperparameters or the older
+ * top-level hyperparameters, adapter. Wrong types and values out of range: ERR_INVALID with why->param
+ * ("hyperparameters.batch_size") and the allowed range in the message. Unknown hyperparameters are refused
+ * too. Without a seed one is drawn. */
 enum err job_spec_from_request(const json_t *body, struct job_spec *out, struct why *why);
 
 /* Replace every "auto" by a number that works for RED on this data. */

@@ -19,22 +19,23 @@ struct worker;
 
 struct worker_options {
 	const char *model_dir;
-	const char *model_name;    /* NULL = the directory's last component */
-	size_t n_train_threads;    /* 0 = one per core */
-	size_t max_running_jobs;   /* side by side; 0 = 4 per train thread */
+	const char *model_name;         /* NULL = the directory's last component */
+	size_t n_train_threads;         /* 0 = one per core */
+	size_t max_running_jobs;        /* side by side; 0 = 4 per train thread */
 	int64_t max_running_per_tenant; /* <= 0 = no limit */
-	size_t checkpoint_every;   /* steps; 0 = 50 */
-	size_t max_batch;          /* sequences decoded together; 0 = 64 */
-	size_t max_queue;          /* inference requests waiting; 0 = 1024 */
-	size_t kv_bytes;           /* 0 = a quarter of the memory available at start */
+	size_t checkpoint_every;        /* steps; 0 = 50 */
+	size_t max_batch;               /* sequences decoded together; 0 = 64 */
+	size_t max_queue;               /* inference requests waiting; 0 = 1024 */
+	size_t kv_bytes;                /* 0 = a quarter of the memory available at start */
 };
 
 /* Map the base, read its tokenizer. Nothing runs yet. store is borrowed until close. */
-enum err worker_open(const struct worker_options *options, struct store *store, struct worker **out,
-	struct why *why);
+enum err worker_open(
+        const struct worker_options *options, struct store *store, struct worker **out, struct why *why);
 /* Start the threads; jobs found running in the store are queued again first. */
 enum err worker_start(struct worker *w, struct why *why);
-/* Stop: requests in flight get drain_ms, jobs save a checkpoint and go back to the queue. Joins all threads. */
+/* Stop: requests in flight get drain_ms, jobs save a checkpoint and go back to the queue. Joins all threads.
+ */
 void worker_stop(struct worker *w, int drain_ms);
 void worker_close(struct worker *w);
 
@@ -48,10 +49,10 @@ const struct chat_format *worker_chat(const struct worker *w);
 /* ---- jobs ---- */
 
 /* Read and check a job's files against its spec, in full; with why naming the first fault: ERR_INVALID with
- * why->param "training_file" or "validation_file" or as job_spec, ERR_MISMATCH with "adapter" when parent edits
- * something else than spec. `parent` may be the base or a fine-tuned model of the tenant. valid_file NULL or ""
- * = none. spec is resolved on success. The reports in *out are filled as far as reading came, on failure too:
- * job_check_fini() it in either case. */
+ * why->param "training_file" or "validation_file" or as job_spec, ERR_MISMATCH with "adapter" when parent
+ * edits something else than spec. `parent` may be the base or a fine-tuned model of the tenant. valid_file
+ * NULL or "" = none. spec is resolved on success. The reports in *out are filled as far as reading came, on
+ * failure too: job_check_fini() it in either case. */
 struct job_check {
 	size_t n_rows, n_tokens, n_trained_tokens, n_steps;
 	double estimated_seconds;
@@ -59,12 +60,12 @@ struct job_check {
 };
 void job_check_fini(struct job_check *c);
 enum err worker_job_check(struct worker *w, const char *tenant_id, const char *parent, const char *train_file,
-	const char *valid_file, struct job_spec *spec, struct job_check *out, struct why *why);
+        const char *valid_file, struct job_spec *spec, struct job_check *out, struct why *why);
 /* Something about this job changed in the store (created, cancelled, paused, resumed): look again. (loop) */
 void worker_job_poke(struct worker *w, const char *job_id);
 
-/* Called when a job's events or status changed, from a worker thread; must not block. One listener. NULL = none.
- * Set before worker_start(). */
+/* Called when a job's events or status changed, from a worker thread; must not block. One listener. NULL =
+ * none. Set before worker_start(). */
 void worker_set_listener(struct worker *w, void (*on_job)(void *arg, const char *job_id), void *arg);
 
 /* ---- inference ---- */
@@ -72,8 +73,8 @@ void worker_set_listener(struct worker *w, void (*on_job)(void *arg, const char 
 /* Resolve a model name for a tenant: the base, or one of the tenant's adapters, loaded from the store on
  * first use and kept. On success ref holds that immutable version until released. ERR_NOT_FOUND (why->code
  * "model_not_found"), ERR_MISMATCH when its manifest does not fit the base. */
-enum err worker_adapter_acquire(struct worker *w, const char *tenant_id, const char *model,
-	struct adapter_ref *ref, struct why *why);
+enum err worker_adapter_acquire(
+        struct worker *w, const char *tenant_id, const char *model, struct adapter_ref *ref, struct why *why);
 /* Forget a deleted adapter, or with name NULL all of a tenant's. Holders keep their version. */
 void worker_adapter_forget(struct worker *w, const char *tenant_id, const char *name);
 

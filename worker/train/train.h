@@ -23,17 +23,17 @@ enum train_keep { KEEP_BEST, KEEP_LAST };
 /* All numbers resolved; nothing is "auto" here. */
 struct train_config {
 	size_t n_epochs;
-	size_t batch_size;     /* rows per optimizer step */
+	size_t batch_size; /* rows per optimizer step */
 	double learning_rate;
 	enum train_schedule schedule;
 	size_t warmup_steps;
 	double weight_decay;
 	double beta1, beta2, eps;
-	double max_grad_norm;  /* 0 = no clipping */
-	bool shuffle;          /* each epoch anew, from seed */
-	size_t eval_every;     /* steps; 0 = after each epoch. Only with a validation set */
-	size_t patience;       /* evaluations without improvement before stopping; 0 = never */
-	enum train_keep keep;  /* best validation loss, or the last step; best needs a validation set */
+	double max_grad_norm; /* 0 = no clipping */
+	bool shuffle;         /* each epoch anew, from seed */
+	size_t eval_every;    /* steps; 0 = after each epoch. Only with a validation set */
+	size_t patience;      /* evaluations without improvement before stopping; 0 = never */
+	enum train_keep keep; /* best validation loss, or the last step; best needs a validation set */
 	uint64_t seed;
 };
 
@@ -47,14 +47,14 @@ struct train_step {
 	double label_weight;  /* the loss's denominator */
 	size_t n_labels;
 	size_t n_correct;
-	size_t n_tokens;      /* rows' tokens pushed through the model */
+	size_t n_tokens; /* rows' tokens pushed through the model */
 };
 
 struct train_eval {
 	double loss; /* token mean */
 	size_t n_labels;
 	size_t n_correct;
-	bool best;   /* the lowest so far */
+	bool best; /* the lowest so far */
 };
 
 enum train_phase { TRAIN_STEP, TRAIN_EVAL, TRAIN_DONE };
@@ -64,8 +64,8 @@ struct train_run;
 /* Borrowed for the life of the run: model, layout, train, valid (NULL = none). start_params (n_params, NULL =
  * identity) is copied: training goes on from an adapter. */
 enum err train_run_new(const struct model *m, const struct adapter_layout *layout, const float *start_params,
-	const struct dataset *train, const struct dataset *valid, const struct train_config *config,
-	struct train_run **out, struct why *why);
+        const struct dataset *train, const struct dataset *valid, const struct train_config *config,
+        struct train_run **out, struct why *why);
 void train_run_free(struct train_run *r);
 
 size_t train_total_steps(const struct train_run *r);
