@@ -102,16 +102,19 @@ enum exchange_verdict inference_detokenize(struct exchange *x)
 	struct buf text = {0};
 	struct why why = {0};
 	json_t *answer = NULL;
+	bool skip_special = true;
 	enum err e;
 
 	if (!body)
 		return EXCHANGE_DONE;
 	e = check_model(x, body, &why);
+	if (!e)
+		e = inference_field_bool(body, "skip_special_tokens", &skip_special, &why);
 	if (!e && (!json_is_array(tokens) || json_array_size(tokens)))
 		e = completion_ids_parse(
 		        tokens, model_info(worker_model(w))->vocab_size, "tokens", "tokens", &ids, &why);
 	if (!e)
-		e = tokenizer_decode(worker_tokenizer(w), ids.ids, ids.n, false, true, &text);
+		e = tokenizer_decode(worker_tokenizer(w), ids.ids, ids.n, skip_special, true, &text);
 	if (!e)
 		answer = json_pack("{s:o}", "prompt", json_stringn(text.len ? text.data : "", text.len));
 	ids_fini(&ids);
