@@ -52,6 +52,20 @@ static void call_body(
 	curl_easy_setopt(c, CURLOPT_COPYPOSTFIELDS, data);
 }
 
+/* jansson reads no NUL in an object's key, and a token may be one: it is read as its picture, U+2400. */
+static json_t *parse_json(const struct buf *body)
+{
+	char *text = mem_dup(body->data, body->len + 1), *at = text;
+	json_t *json;
+
+	assert_non_null(text);
+	while ((at = strstr(at, "\\u0000")))
+		memcpy(at, "\\u2400", 6);
+	json = json_loads(text, JSON_DECODE_ANY, NULL);
+	mem_free(text);
+	return json;
+}
+
 /* Perform, collect, clean up. Status 0 when the connection failed. */
 static struct answer call_run(CURL *c, struct curl_slist *headers)
 {
@@ -74,7 +88,7 @@ static struct answer call_run(CURL *c, struct curl_slist *headers)
 	curl_easy_cleanup(c);
 	a.text = body.data;
 	a.length = body.len;
-	a.json = json_loadb(body.data, body.len, JSON_DECODE_ANY, NULL);
+	a.json = parse_json(&body);
 	return a;
 }
 
