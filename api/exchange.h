@@ -93,7 +93,7 @@ struct route {
 	exchange_handler *handler;
 };
 /* Each resource offers its table, ended by a NULL method; server.c joins them. */
-extern const struct route files_routes[], jobs_routes[], models_routes[], inference_routes[], admin_routes[],
-        operation_routes[];
+extern const struct route files_routes[], jobs_routes[], models_routes[], adapters_routes[],
+        inference_routes[], admin_routes[], operation_routes[];
 
 #endif

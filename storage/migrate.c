@@ -8,8 +8,9 @@
 	extern const char symbol[] __attribute__((visibility("hidden")))
 
 SCHEMA(schema_001, "storage/schema/001-initial.sql");
+SCHEMA(schema_002, "storage/schema/002-alias.sql");
 
-static const char *const schema[] = {schema_001};
+static const char *const schema[] = {schema_001, schema_002};
 
 #define N_SCHEMA (sizeof(schema) / sizeof(schema[0]))
 

@@ -1,6 +1,6 @@
 /*
- * Durable truth: tenants, keys, files, jobs, events, checkpoints, adapters. This is the whole face of storage/;
- * behind it is SQLite in WAL mode in the directory given, with file contents beside it. It promises
+ * Durable truth: tenants, keys, files, jobs, events, checkpoints, adapters. This is the whole face of
+ * storage/; behind it is SQLite in WAL mode in the directory given, with file contents beside it. It promises
  * nothing that only SQLite can do: a second engine may stand behind it.
  *
  * Writes go to one writer thread that commits all that is waiting as one transaction; a write call returns
@@ -27,8 +27,8 @@
 
 struct store;
 
-/* Open or create DIR/redd.db (directory created 0700), migrate it, and lock DIR against a second process: ERR_BUSY.
- * A database newer than this program is refused: ERR_UNSUPPORTED. */
+/* Open or create DIR/redd.db (directory created 0700), migrate it, and lock DIR against a second process:
+ * ERR_BUSY. A database newer than this program is refused: ERR_UNSUPPORTED. */
 enum err store_open(const char *dir, struct store **out, struct why *why);
 /* Flushes first. NULL is allowed. */
 void store_close(struct store *s);
@@ -37,7 +37,8 @@ enum err store_flush(struct store *s);
 
 /* A page of a list: newest first unless said otherwise. */
 struct page {
-	const char *after; /* id of the last item already seen, or NULL; ERR_NOT_FOUND when there is no such item */
+	const char *after; /* id of the last item already seen, or NULL; ERR_NOT_FOUND when there is no such
+	                      item */
 	size_t limit;      /* 1..1000 */
 };
 
@@ -53,12 +54,14 @@ struct tenant {
 	struct tenant_limits limits;
 };
 /* ERR_EXISTS when the name is taken. */
-enum err store_tenant_create(struct store *s, const char *name, const struct tenant_limits *limits,
-	struct tenant *out);
-enum err store_tenant_get(struct store *s, const char *id, struct tenant *out);            /* ERR_NOT_FOUND */
-enum err store_tenant_by_name(struct store *s, const char *name, struct tenant *out);      /* ERR_NOT_FOUND */
-enum err store_tenant_by_key(struct store *s, const uint8_t key_hash[HASH_BYTES], struct tenant *out); /* ERR_NOT_FOUND */
-enum err store_tenant_list(struct store *s, const struct page *page, struct tenant **items, size_t *n, bool *has_more);
+enum err store_tenant_create(
+        struct store *s, const char *name, const struct tenant_limits *limits, struct tenant *out);
+enum err store_tenant_get(struct store *s, const char *id, struct tenant *out);       /* ERR_NOT_FOUND */
+enum err store_tenant_by_name(struct store *s, const char *name, struct tenant *out); /* ERR_NOT_FOUND */
+enum err store_tenant_by_key(
+        struct store *s, const uint8_t key_hash[HASH_BYTES], struct tenant *out); /* ERR_NOT_FOUND */
+enum err store_tenant_list(
+        struct store *s, const struct page *page, struct tenant **items, size_t *n, bool *has_more);
 /* Erases everything of the tenant, file contents too. ERR_NOT_FOUND. */
 enum err store_tenant_delete(struct store *s, const char *id);
 
@@ -70,7 +73,7 @@ struct api_key {
 	int64_t created_at;
 };
 enum err store_key_create(struct store *s, const char *tenant_id, const uint8_t key_hash[HASH_BYTES],
-	const char *hint, struct api_key *out); /* ERR_NOT_FOUND: no such tenant */
+        const char *hint, struct api_key *out); /* ERR_NOT_FOUND: no such tenant */
 enum err store_key_list(struct store *s, const char *tenant_id, struct api_key **items, size_t *n);
 enum err store_key_delete(struct store *s, const char *tenant_id, const char *key_id); /* ERR_NOT_FOUND */
 
@@ -89,22 +92,24 @@ struct file {
 void file_fini(struct file *f);
 void file_list_free(struct file *items, size_t n);
 
-/* Streaming in: begin, write..., then commit or abort. One owner; the content is invisible until committed. */
+/* Streaming in: begin, write..., then commit or abort. One owner; the content is invisible until committed.
+ */
 struct file_writer;
 enum err store_file_begin(struct store *s, struct file_writer **out);
 enum err file_writer_write(struct file_writer *w, const void *p, size_t n);
 int64_t file_writer_bytes(const struct file_writer *w);
 /* Both free w, whatever they return. */
 enum err file_writer_commit(struct file_writer *w, const char *tenant_id, const char *filename,
-	const char *purpose, int64_t expires_at, struct file *out);
+        const char *purpose, int64_t expires_at, struct file *out);
 void file_writer_abort(struct file_writer *w);
 
-enum err store_file_get(struct store *s, const char *tenant_id, const char *id, struct file *out); /* ERR_NOT_FOUND */
+enum err store_file_get(
+        struct store *s, const char *tenant_id, const char *id, struct file *out); /* ERR_NOT_FOUND */
 /* A read-only descriptor of the content, the caller closes it. It stays readable when the file is deleted. */
 enum err store_file_open(struct store *s, const char *tenant_id, const char *id, int *fd);
 /* purpose NULL = all. */
 enum err store_file_list(struct store *s, const char *tenant_id, const char *purpose, const struct page *page,
-	struct file **items, size_t *n, bool *has_more);
+        struct file **items, size_t *n, bool *has_more);
 enum err store_file_delete(struct store *s, const char *tenant_id, const char *id); /* ERR_NOT_FOUND */
 /* Sum of bytes of the tenant's files. */
 enum err store_file_bytes(struct store *s, const char *tenant_id, int64_t *bytes);
@@ -116,7 +121,15 @@ enum err store_file_bytes(struct store *s, const char *tenant_id, int64_t *bytes
  *                   |         |  +-> queued   (shutdown or lost lease: goes on from its checkpoint)
  *                   +- paused <+             any of validating, queued, running, paused -> cancelled | failed
  * store_job_transition() checks this table; a terminal state never changes. */
-enum job_status { JOB_VALIDATING, JOB_QUEUED, JOB_RUNNING, JOB_PAUSED, JOB_SUCCEEDED, JOB_FAILED, JOB_CANCELLED };
+enum job_status {
+	JOB_VALIDATING,
+	JOB_QUEUED,
+	JOB_RUNNING,
+	JOB_PAUSED,
+	JOB_SUCCEEDED,
+	JOB_FAILED,
+	JOB_CANCELLED
+};
 const char *job_status_name(enum job_status s); /* as on the wire: "validating_files", "queued", ... */
 bool job_status_terminal(enum job_status s);
 
@@ -137,35 +150,40 @@ struct job {
 	int64_t step, total_steps; /* of the last report */
 	double epoch;
 	double tokens_per_second;
-	char fine_tuned_model[STORE_MODEL_SIZE]; /* "" until it succeeded */
-	char adapter_sha256[HASH_HEX_SIZE];      /* "" until it succeeded */
+	char fine_tuned_model[STORE_MODEL_SIZE];        /* "" until it succeeded */
+	char adapter_sha256[HASH_HEX_SIZE];             /* "" until it succeeded */
 	char *error_code, *error_message, *error_param; /* NULL unless failed */
 };
 void job_fini(struct job *j);
 void job_list_free(struct job *items, size_t n);
 
 struct job_new {
-	const char *tenant_id, *model, *training_file, *validation_file /* NULL = none */, *spec, *metadata /* NULL */;
-	const char *idempotency_key; /* NULL = none; the same tenant and key gives the job that is there already */
-	int64_t max_queued;          /* ERR_LIMIT when the tenant has so many unfinished jobs; <= 0 = no limit */
+	const char *tenant_id, *model, *training_file, *validation_file /* NULL = none */, *spec,
+	        *metadata /* NULL */;
+	const char *idempotency_key; /* NULL = none; the same tenant and key gives the job that is there
+	                                already */
+	int64_t max_queued; /* ERR_LIMIT when the tenant has so many unfinished jobs; <= 0 = no limit */
 };
 /* Creates it queued, with its first event. *existed (may be NULL) tells a replay of an idempotency key.
  * ERR_NOT_FOUND: a file is not the tenant's; ERR_LIMIT. */
 enum err store_job_create(struct store *s, const struct job_new *in, struct job *out, bool *existed);
 /* tenant_id NULL = any tenant (for the worker). */
-enum err store_job_get(struct store *s, const char *tenant_id, const char *id, struct job *out); /* ERR_NOT_FOUND */
+enum err store_job_get(
+        struct store *s, const char *tenant_id, const char *id, struct job *out); /* ERR_NOT_FOUND */
 enum err store_job_list(struct store *s, const char *tenant_id, const struct page *page, struct job **items,
-	size_t *n, bool *has_more);
+        size_t *n, bool *has_more);
 /* Jobs before it in the queue, -1 when it is not queued. */
 enum err store_job_queue_position(struct store *s, const char *id, int64_t *position);
 
-/* Claim the next queued job, fair by tenant: that of the tenant with the fewest running jobs, then the oldest.
- * Marks it running under owner until lease_ms from now. max_running_per_tenant <= 0 = no limit. ERR_EMPTY. */
+/* Claim the next queued job, fair by tenant: that of the tenant with the fewest running jobs, then the
+ * oldest. Marks it running under owner until lease_ms from now. max_running_per_tenant <= 0 = no limit.
+ * ERR_EMPTY. */
 enum err store_job_claim(struct store *s, const char *owner, int64_t lease_ms, int64_t max_running_per_tenant,
-	struct job *out);
+        struct job *out);
 /* Prolong the leases of owner's running jobs; does not wait. */
 void store_job_renew_later(struct store *s, const char *owner, int64_t lease_ms);
-/* Queue again what runs under an expired lease, or, with all, under any: at start, when the lock says no one else lives. */
+/* Queue again what runs under an expired lease, or, with all, under any: at start, when the lock says no one
+ * else lives. */
 enum err store_job_recover(struct store *s, bool all, size_t *n);
 
 /* Move a job along the table above, with an event. ERR_STATE when the table forbids it, ERR_NOT_FOUND.
@@ -176,7 +194,7 @@ struct job_transition {
 	const char *event; /* message of the event it leaves; NULL = a standard one */
 };
 enum err store_job_transition(struct store *s, const char *tenant_id, const char *id,
-	const struct job_transition *t, struct job *out);
+        const struct job_transition *t, struct job *out);
 
 /* Progress, without waiting; ignored unless the job is running. */
 struct job_progress {
@@ -200,24 +218,26 @@ void event_list_free(struct event *items, size_t n);
 
 struct event_new {
 	const char *level, *type, *message, *data /* NULL */;
-	/* Not 0: a second event of this job with the same key is dropped, so that a step replayed after a resume
-	 * leaves no second trace. E.g. 2 * step for metrics of a step, 2 * step + 1 for an evaluation after it. */
+	/* Not 0: a second event of this job with the same key is dropped, so that a step replayed after a
+	 * resume leaves no second trace. E.g. 2 * step for metrics of a step, 2 * step + 1 for an evaluation
+	 * after it. */
 	int64_t once_key;
 };
 /* Without waiting. Strings are copied. */
 enum err store_event_later(struct store *s, const char *job_id, const struct event_new *e);
 /* Newest first; tenant's job only: ERR_NOT_FOUND. */
 enum err store_event_list(struct store *s, const char *tenant_id, const char *job_id, const struct page *page,
-	struct event **items, size_t *n, bool *has_more);
+        struct event **items, size_t *n, bool *has_more);
 /* Oldest first, those with seq > after_seq: for streams and result files. */
 enum err store_event_since(struct store *s, const char *job_id, int64_t after_seq, size_t limit,
-	struct event **items, size_t *n);
+        struct event **items, size_t *n);
 
 /* ---- adapters: immutable versions ---- */
 
 struct adapter_record {
 	char id[STORE_ID_SIZE];      /* "adapter-..." */
-	char name[STORE_MODEL_SIZE]; /* "ft:BASE:TENANT:SUFFIX:ID", with ":ckpt-step-N" for a checkpoint; unique */
+	char name[STORE_MODEL_SIZE]; /* "ft:BASE:TENANT:SUFFIX:ID", with ":ckpt-step-N" for a checkpoint;
+	                                unique */
 	char tenant_id[STORE_ID_SIZE];
 	char job_id[STORE_ID_SIZE]; /* "" = imported */
 	char parent[STORE_MODEL_SIZE];
@@ -231,12 +251,29 @@ struct adapter_record {
 };
 void adapter_record_fini(struct adapter_record *a);
 void adapter_record_list_free(struct adapter_record *items, size_t n);
-enum err store_adapter_get(struct store *s, const char *tenant_id, const char *name, struct adapter_record *out); /* ERR_NOT_FOUND */
+enum err store_adapter_get(struct store *s, const char *tenant_id, const char *name,
+        struct adapter_record *out); /* ERR_NOT_FOUND */
 /* Without content. Checkpoints are listed only on request. */
 enum err store_adapter_list(struct store *s, const char *tenant_id, bool checkpoints, const struct page *page,
-	struct adapter_record **items, size_t *n, bool *has_more);
+        struct adapter_record **items, size_t *n, bool *has_more);
 /* And, of a job's final adapter, its checkpoints. ERR_NOT_FOUND. */
 enum err store_adapter_delete(struct store *s, const char *tenant_id, const char *name);
+
+/* ---- aliases: stable names, switched from one adapter to another atomically ---- */
+
+struct alias {
+	char name[STORE_NAME_SIZE];
+	char model[STORE_MODEL_SIZE]; /* the adapter it points at */
+	int64_t updated_at;
+};
+/* Create it or switch it. ERR_NOT_FOUND: model is not one of the tenant's adapters. ERR_INVALID: the name. */
+enum err store_alias_set(
+        struct store *s, const char *tenant_id, const char *name, const char *model, struct alias *out);
+enum err store_alias_get(
+        struct store *s, const char *tenant_id, const char *name, struct alias *out); /* ERR_NOT_FOUND */
+/* All of them, newest first; mem_free(*items). */
+enum err store_alias_list(struct store *s, const char *tenant_id, struct alias **items, size_t *n);
+enum err store_alias_delete(struct store *s, const char *tenant_id, const char *name); /* ERR_NOT_FOUND */
 
 /* ---- checkpoints ---- */
 
@@ -255,7 +292,8 @@ struct checkpoint_new {
 	int64_t step;
 	const void *state; /* the trainer's, replaces the job's former one */
 	size_t n_state;
-	/* When name is not NULL, a checkpoint that can be served is stored too (ignored when its name exists). */
+	/* When name is not NULL, a checkpoint that can be served is stored too (ignored when its name
+	 * exists). */
 	const char *name, *parent, *metrics, *manifest;
 	const void *content;
 	size_t n_content;
@@ -263,12 +301,13 @@ struct checkpoint_new {
 /* Allowed while the job is running, paused or queued; ERR_STATE otherwise. One transaction. */
 enum err store_checkpoint_put(struct store *s, const struct checkpoint_new *c);
 enum err store_checkpoint_list(struct store *s, const char *tenant_id, const char *job_id,
-	const struct page *page, struct checkpoint **items, size_t *n, bool *has_more);
+        const struct page *page, struct checkpoint **items, size_t *n, bool *has_more);
 /* The trainer's last state; mem_free(*data). ERR_EMPTY when there is none. */
 enum err store_job_state_get(struct store *s, const char *job_id, void **data, size_t *n);
 
 /* The end of a job that worked, in one transaction: its adapter, its result file, its state dropped, status
- * succeeded, the events. ERR_STATE when the job is not running (cancelled meanwhile): nothing happens then. */
+ * succeeded, the events. ERR_STATE when the job is not running (cancelled meanwhile): nothing happens then.
+ */
 struct job_success {
 	const char *job_id, *name, *parent, *manifest;
 	const void *content;

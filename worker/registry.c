@@ -251,16 +251,33 @@ static struct version *publish(
 	return v;
 }
 
-enum err registry_acquire(struct registry *r, const char *tenant_id, const char *model,
-        struct adapter_ref *ref, struct why *why)
+/* What an alias of the tenant's points at now, or the name itself: adapters' names hold a colon, aliases'
+ * never. Asked of the store each time, so a switch counts from the moment it is on disk. */
+static enum err resolve_alias(
+        struct registry *r, const char *tenant_id, const char *name, struct alias *alias, const char **model)
+{
+	enum err e = strchr(name, ':') ? ERR_NOT_FOUND : store_alias_get(r->store, tenant_id, name, alias);
+
+	*model = e ? name : alias->model;
+	return e == ERR_NOT_FOUND ? OK : e;
+}
+
+enum err registry_acquire(
+        struct registry *r, const char *tenant_id, const char *name, struct adapter_ref *ref, struct why *why)
 {
 	struct version *v = NULL;
+	struct alias alias;
+	const char *model;
 	uint64_t n_forgets;
+	enum err err;
 
-	if (strcmp(model, r->base_name) == 0) {
+	if (strcmp(name, r->base_name) == 0) {
 		*ref = (struct adapter_ref){0};
 		return OK;
 	}
+	err = resolve_alias(r, tenant_id, name, &alias, &model);
+	if (err)
+		return err;
 	if (!acquire_resident(r, tenant_id, model, &v, &n_forgets)) {
 		enum err e = load_version(r, tenant_id, model, &v, why);
 
