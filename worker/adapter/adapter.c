@@ -22,3 +22,10 @@ void adapter_backward(const struct edit_run *run, size_t site, float *dh, size_t
 	if (l && l->slots[site].parts)
 		l->method->backward(&l->slots[site], run->params, run->n_rows, dh, lddh, h, ldh, grads);
 }
+
+float *adapter_shift_grads(const struct adapter_layout *l, size_t site, float *grads)
+{
+	const struct slot *slot = &l->slots[site];
+
+	return slot->parts & PART_BIAS ? grads + slot_part_offset(slot, PART_BIAS) : NULL;
+}

@@ -46,17 +46,18 @@ struct adapter_spec {
 
 /* RED as in the paper: ffn, scale and bias, all layers. */
 void adapter_spec_default(struct adapter_spec *spec);
-/* Read the wire form {"type":"red","positions":[..],"parts":[..],"layers":"all"|[..]}; NULL gives the default.
- * ERR_INVALID with why->param such as "adapter.positions". */
+/* Read the wire form {"type":"red","positions":[..],"parts":[..],"layers":"all"|[..]}; NULL gives the
+ * default. ERR_INVALID with why->param such as "adapter.positions". */
 enum err adapter_spec_parse(const json_t *json, struct adapter_spec *spec, struct why *why);
 /* The wire form, a new reference; NULL when memory is short. */
 json_t *adapter_spec_json(const struct adapter_spec *spec);
 
 struct adapter_layout; /* opaque */
 
-/* Lay out spec over a base's sites (copied). ERR_INVALID when it selects no module, or a layer that is not there. */
+/* Lay out spec over a base's sites (copied). ERR_INVALID when it selects no module, or a layer that is not
+ * there. */
 enum err adapter_layout_new(const struct adapter_spec *spec, const struct site *sites, size_t n_sites,
-	struct adapter_layout **out, struct why *why);
+        struct adapter_layout **out, struct why *why);
 void adapter_layout_free(struct adapter_layout *l);
 size_t adapter_layout_n_params(const struct adapter_layout *l);
 size_t adapter_layout_n_sites(const struct adapter_layout *l); /* of the base, edited or not */
@@ -76,21 +77,25 @@ struct edit_run {
 };
 
 /* Edit h (sum of n_rows, width of site; row distance ldh) in place, run by run. */
-void adapter_forward(
-	const struct edit_run *runs, size_t n_runs, size_t site, float *h, size_t ldh);
+void adapter_forward(const struct edit_run *runs, size_t n_runs, size_t site, float *h, size_t ldh);
 /* Backward of one run at strength 1: dh overwritten with the gradient before the edit; grads (n_params)
  * accumulated; h is the value before the edit. */
 void adapter_backward(const struct edit_run *run, size_t site, float *dh, size_t lddh, const float *h,
-	size_t ldh, float *grads);
+        size_t ldh, float *grads);
+
+/* Where in grads (n_params) the gradient of a constant shift of the site's output is gathered, (width); NULL
+ * when none is trained there. For a caller that knows that gradient more exactly than a sum over rows. */
+float *adapter_shift_grads(const struct adapter_layout *l, size_t site, float *grads);
 
 /* Serialise as safetensors: F32 tensors (1, width) named NAME.delta_vector.activation_scaling / _bias in site
  * order, with `manifest` (a JSON object or NULL) as __metadata__ {"manifest": "..."}. Same input, same bytes.
  * Appends to out. */
-enum err adapter_write(const struct adapter_layout *l, const float *params, const json_t *manifest, struct buf *out);
+enum err adapter_write(
+        const struct adapter_layout *l, const float *params, const json_t *manifest, struct buf *out);
 /* Read what adapter_write() wrote, or any safetensors of those names, against a base's sites. On success
  * *layout (owned by the caller) and *params (mem_free) are set, *manifest too unless NULL (new reference, or
  * NULL when the file has none). ERR_FORMAT; ERR_MISMATCH when a tensor fits no site or has another width. */
 enum err adapter_read(const void *data, size_t n, const struct site *sites, size_t n_sites,
-	struct adapter_layout **layout, float **params, json_t **manifest, struct why *why);
+        struct adapter_layout **layout, float **params, json_t **manifest, struct why *why);
 
 #endif

@@ -120,14 +120,70 @@ void block_qkv(const struct pass *p, size_t layer, const struct block_state *s, 
 		        m->rope_cos, m->rope_sin);
 }
 
+/* The gradient of a constant added to all keys before rotation, added to shift (KV*D).
+ *
+ * Softmax does not see a constant added to a query's scores, so the gradients of the rotated keys sum to zero
+ * over a sequence, and of sum_s R(-s) dk[s] only sum_s (R(-s) - I) dk[s] remains. What is left out is zero
+ * but for rounding, which Adam, dividing by its own size, would blow up to full steps; without rotation all
+ * of it is. dk (N, KV*D) has row distance W and is not yet rotated back. */
+static void key_shift_backward(const struct pass *p, const float *dk, float *shift)
+{
+	const struct model *m = p->m;
+	const struct arch *a = &m->arch;
+	size_t W = arch_qkv_width(a), half = a->head_dim / 2;
+
+	if (a->positions != POSITIONS_ROPE)
+		return;
+	for (size_t h = 0; h < a->n_kv_heads; h++) {
+		for (size_t i = 0; i < half; i++) {
+			const float *g = dk + h * a->head_dim + i;
+			double first = 0, second = 0;
+
+			for (size_t t = 0; t < p->n_rows; t++, g += W) {
+				double c = (double)m->rope_cos[p->positions[t] * half + i];
+				double s = (double)m->rope_sin[p->positions[t] * half + i];
+				double c_1 =
+				        c > 0 ? -s * s / (1 + c) : c - 1; /* cos - 1 without cancellation */
+
+				first += (double)g[0] * c_1 + (double)g[half] * s;
+				second += (double)g[half] * c_1 - (double)g[0] * s;
+			}
+			shift[h * a->head_dim + i] += (float)first;
+			shift[h * a->head_dim + i + half] += (float)second;
+		}
+	}
+}
+
+/* Where the shift gradient of the keys of a layer is gathered, (KV*D), or NULL. */
+static float *key_shift_grads(const struct pass *p, size_t layer, float *grads)
+{
+	const struct model *m = p->m;
+	size_t keys = m->arch.n_heads * m->arch.head_dim;
+
+	for (size_t i = 0; i < m->weights.layers[layer].n_qkv; i++) {
+		const struct layer_site *site = &m->layer_sites[i];
+		float *shift = adapter_shift_grads(p->runs->layout, layer * m->n_layer_sites + i, grads);
+
+		if (site->column <= keys && keys < site->column + site->width)
+			return shift ? shift + (keys - site->column) : NULL;
+	}
+	return NULL;
+}
+
 void block_qkv_backward(const struct pass *p, size_t layer, const struct block_state *s,
         const struct block_grads *g, float *dx, bool below)
 {
 	const struct model *m = p->m;
 	const struct arch *a = &m->arch;
 	const struct layer *l = &m->weights.layers[layer];
-	size_t W = arch_qkv_width(a), at = 0;
+	size_t W = arch_qkv_width(a), keys = a->n_heads * a->head_dim, n_keys = a->n_kv_heads * a->head_dim,
+	       at = 0;
+	float *shift = key_shift_grads(p, layer, g->grads);
 
+	if (shift) {
+		memcpy(g->key_shift, shift, n_keys * sizeof(*shift));
+		key_shift_backward(p, g->d_qkv + keys, g->key_shift);
+	}
 	if (a->positions == POSITIONS_ROPE)
 		rope_backward(p->n_rows, a->n_heads + a->n_kv_heads, a->head_dim, g->d_qkv, W, p->positions,
 		        m->rope_cos, m->rope_sin);
@@ -139,6 +195,8 @@ void block_qkv_backward(const struct pass *p, size_t layer, const struct block_s
 			        &l->qkv[i], p->n_rows, g->d_qkv + at, W, i ? 1 : 0, g->d_branch, a->width);
 		at += l->qkv[i].n_out;
 	}
+	if (shift)
+		memcpy(shift, g->key_shift, n_keys * sizeof(*shift));
 	if (below)
 		norm_backward(a, &l->norm1, p->n_rows, g->d_branch, s->x_in, s->mean1, s->rstd1, dx);
 }

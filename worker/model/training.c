@@ -133,6 +133,7 @@ static void tape_cut(
 	t->grads.d_gate = a->gated ? cut_floats(&c, N * F) : NULL;
 	t->grads.d_attn = cut_floats(&c, N * a->n_heads * a->head_dim);
 	t->grads.d_qkv = cut_floats(&c, N * arch_qkv_width(a));
+	t->grads.key_shift = cut_floats(&c, a->n_kv_heads * a->head_dim);
 	if (first >= n)
 		first = n - 1;
 	for (size_t i = first; i < n; i++)

@@ -85,12 +85,13 @@ void linear_backward(const struct linear *l, size_t n_rows, const float *dy, siz
 /* ---- backward twins; single run at strength 1. dx (N,C) is the gradient of the stream leaving the block and
  * becomes, in place, that of the stream after attention. ---- */
 struct block_grads {
-	float *d_hidden; /* (N,F) scratch */
-	float *d_gate;   /* (N,F) scratch, gated only */
-	float *d_branch; /* (N,C) scratch */
-	float *d_attn;   /* (N,O) */
-	float *d_qkv;    /* (N,W) */
-	float *grads;    /* (n_params) accumulated */
+	float *d_hidden;  /* (N,F) scratch */
+	float *d_gate;    /* (N,F) scratch, gated only */
+	float *d_branch;  /* (N,C) scratch */
+	float *d_attn;    /* (N,O) */
+	float *d_qkv;     /* (N,W) */
+	float *key_shift; /* (KV*D) scratch */
+	float *grads;     /* (n_params) accumulated */
 };
 /* `below`: whether anything under the feed-forward site needs a gradient. */
 void block_finish_backward_ffn(const struct pass *p, size_t layer, const struct block_state *s,
