@@ -228,7 +228,7 @@ static enum err perform(struct exchange_state *x)
 static enum err prepare(
         struct client *c, const char *method, const char *path, const json_t *body, char **text, char **url)
 {
-	bool post = strcmp(method, "POST") == 0;
+	bool sends = body || strcmp(method, "POST") == 0;
 
 	*url = mem_printf("%s%s", c->root, path);
 	if (!*url)
@@ -240,10 +240,10 @@ static enum err prepare(
 	}
 	curl_easy_reset(c->curl);
 	curl_easy_setopt(c->curl, CURLOPT_URL, *url);
-	curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, post ? c->json_headers : c->headers);
-	if (post)
+	curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, sends ? c->json_headers : c->headers);
+	if (sends)
 		curl_easy_setopt(c->curl, CURLOPT_POSTFIELDS, *text ? *text : "");
-	else if (strcmp(method, "GET") != 0)
+	if (strcmp(method, "GET") != 0 && strcmp(method, "POST") != 0)
 		curl_easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, method);
 	return OK;
 }
