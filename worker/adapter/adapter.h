@@ -58,7 +58,21 @@ struct adapter_layout; /* opaque */
  * there. */
 enum err adapter_layout_new(const struct adapter_spec *spec, const struct site *sites, size_t n_sites,
         struct adapter_layout **out, struct why *why);
+/* The same with a classification head behind the edits in the parameter vector: classifier.dense
+ * (width,width) and bias, classifier.out_proj (n_labels,width) and bias. spec may select no module then (a
+ * head alone). */
+enum err adapter_layout_new_head(const struct adapter_spec *spec, const struct site *sites, size_t n_sites,
+        size_t width, size_t n_labels, struct adapter_layout **out, struct why *why);
 void adapter_layout_free(struct adapter_layout *l);
+/* Outputs of the head, 0 = there is none. */
+size_t adapter_layout_head_labels(const struct adapter_layout *l);
+/* The head's parts in a parameter or gradient vector; only when there is a head. */
+struct adapter_head {
+	float *dense_w, *dense_b, *out_w, *out_b; /* (width,width), (width), (n_labels,width), (n_labels) */
+};
+struct adapter_head adapter_layout_head(const struct adapter_layout *l, float *params);
+/* Random start of the head as transformers initialises it: normal with deviation 0.02, biases zero. */
+void adapter_layout_start_head(const struct adapter_layout *l, float *params, uint64_t seed);
 size_t adapter_layout_n_params(const struct adapter_layout *l);
 size_t adapter_layout_n_sites(const struct adapter_layout *l); /* of the base, edited or not */
 bool adapter_layout_edits(const struct adapter_layout *l, size_t site);

@@ -21,10 +21,17 @@
 
 struct model;
 
+enum model_kind {
+	MODEL_CAUSAL,  /* a decoder: GPT-2, LLaMA */
+	MODEL_ENCODER, /* bidirectional, with a trained classification head: RoBERTa, BERT */
+	MODEL_SEQ2SEQ, /* encoder and decoder: T5 */
+};
+
 /* What others need to know of a base; the architecture's details stay inside model/. */
 struct model_info {
 	const char *family;     /* "gpt2", "llama" */
 	const char *model_type; /* config.json's */
+	enum model_kind kind;
 	size_t n_layers;
 	size_t width;         /* C */
 	size_t vocab_size;    /* V, rows of the output head */
@@ -33,6 +40,7 @@ struct model_info {
 	int32_t bos_id;                 /* -1 when there is none */
 	int32_t eos_ids[MODEL_MAX_EOS]; /* config.json's and generation_config.json's */
 	size_t n_eos;
+	int32_t decoder_start_id;   /* seq2seq: what the decoder begins with; -1 otherwise */
 	char hash[MODEL_HASH_SIZE]; /* hex fingerprint of architecture and weights: the "base hash" of
 	                               manifests */
 };
@@ -101,6 +109,18 @@ struct serve_workspace;
 enum err serve_workspace_new(
         const struct model *m, size_t max_rows, size_t max_seqs, struct serve_workspace **out);
 void serve_workspace_free(struct serve_workspace *w);
+
+/* Encoder bases: the head's outputs (n_seqs, head_labels) of each sequence, under its own adapter: one run a
+ * sequence, runs[i].n_rows == lengths[i]; all their layouts have a head of `n_labels`. Results of a sequence
+ * do not depend on the others. ERR_TOO_LARGE when the rows exceed the workspace. */
+enum err model_classify(const struct model *m, struct serve_workspace *w, size_t n_seqs,
+        const int32_t *tokens, const size_t *lengths, const struct edit_run *runs, size_t n_labels,
+        float *outputs);
+/* Seq2seq bases: encode the source (n_rows tokens) and keep the keys and values its cross-attention needs in
+ * kv, which is empty. The decoder's own tokens follow by model_prefill() and model_decode(), beginning with
+ * decoder_start_id. ERR_TOO_LARGE when the rows exceed the workspace. */
+enum err model_encode_source(const struct model *m, struct serve_workspace *w, struct kv *kv,
+        const int32_t *tokens, size_t n_rows, const struct edit_run *run);
 
 /* Append n_rows tokens of one sequence to kv. logit_rows (n_logits, ascending, each < n_rows) name the rows
  * whose logits (n_logits,V) are wanted. The result depends on this sequence and its chunks alone.
