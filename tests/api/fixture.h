@@ -132,7 +132,7 @@ static inline enum err edge_start(struct edge *e, const char *listen)
 	pthread_mutex_unlock(&e->lock);
 	e->running = true;
 	if (!e->start_err) {
-		snprintf(e->d.url, sizeof(e->d.url), "http://%s", api_address(e->api));
+		snprintf(e->d.spawn.url, sizeof(e->d.spawn.url), "http://%s", api_address(e->api));
 		snprintf(e->d.admin_key, sizeof(e->d.admin_key), "%s", ADMIN_KEY);
 	}
 	return e->start_err;
@@ -207,7 +207,7 @@ static inline int edge_connect(const struct edge *e)
 
 	assert_true(fd >= 0);
 	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	to.sin_port = htons((uint16_t)atoi(strrchr(e->d.url, ':') + 1));
+	to.sin_port = htons((uint16_t)atoi(strrchr(e->d.spawn.url, ':') + 1));
 	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
 	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
 	return fd;

@@ -54,7 +54,9 @@ static void test_tokens_become_text(void **state)
 {
 	(void)state;
 	expect_answer(
-	        DETOKENIZE, "{\"model\":\"tuned\",\"tokens\":[256,72,105]}", 200, "{\"prompt\":\"<s>Hi\"}");
+	        DETOKENIZE, "{\"model\":\"tuned\",\"tokens\":[256,72,105]}", 200, "{\"prompt\":\"Hi\"}");
+	expect_answer(DETOKENIZE, "{\"tokens\":[256,72,105],\"skip_special_tokens\":false}", 200,
+	        "{\"prompt\":\"<s>Hi\"}");
 	expect_answer(DETOKENIZE, "{\"tokens\":[]}", 200, "{\"prompt\":\"\"}");
 }
 
@@ -76,6 +78,8 @@ static void test_refusals_name_the_field(void **state)
 	expect_refusal(DETOKENIZE, "{\"model\":\"base\"}", 400, "tokens");
 	expect_refusal(DETOKENIZE, "{\"tokens\":[1,259]}", 400, "tokens");
 	expect_refusal(DETOKENIZE, "{\"tokens\":\"1\"}", 400, "tokens");
+	expect_refusal(
+	        DETOKENIZE, "{\"tokens\":[72],\"skip_special_tokens\":1}", 400, "skip_special_tokens");
 }
 
 int main(void)
