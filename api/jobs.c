@@ -143,6 +143,12 @@ static enum exchange_verdict jobs_create(struct exchange *x)
 	return reply_job(x, &j);
 }
 
+static bool report_speaks(const struct dataset_report *r)
+{
+	return r->n_faults || r->n_no_loss;
+}
+
+/* A file that is wrong is an answer here, not an error. */
 static enum exchange_verdict jobs_preflight(struct exchange *x)
 {
 	json_t *body = exchange_json(x), *json;
@@ -161,7 +167,7 @@ static enum exchange_verdict jobs_preflight(struct exchange *x)
 		return exchange_reply_error(x, e, &why);
 	}
 	e = job_check(x, &r, &check, &why);
-	if (e == OK || (e == ERR_INVALID && (check.train.n_faults || check.valid.n_faults))) {
+	if (e == OK || (e == ERR_INVALID && (report_speaks(&check.train) || report_speaks(&check.valid)))) {
 		json = preflight_json(&check, &r.spec, r.validation_file != NULL, e, &why);
 		exchange_reply_json(x, 200, json);
 	} else {
