@@ -31,7 +31,7 @@
 enum edge_order { EDGE_NONE, EDGE_DRAIN, EDGE_STOP };
 
 struct edge {
-	struct daemon d; /* url and admin_key, for the http_ calls */
+	struct daemon d; /* its url and admin_key, for the http_ calls */
 	char dir[64];
 	struct store *s;
 	struct api_options options;
