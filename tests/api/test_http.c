@@ -352,7 +352,7 @@ static void test_nonsense_is_refused_by_the_protocol(void **state)
 {
 	static const char *const nonsense[] = {
 	        "GET\r\n\r\n\r\n",
-	        "\x16\x03\x01\x02\x00\x01\r\n\r\n",
+	        "\x16\x03\x01\x02\r\n\r\n",
 	        "GET / HTTP/9.9\r\n\r\n",
 	        "POST /v1/files HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
 	};
