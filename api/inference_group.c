@@ -302,6 +302,8 @@ static struct serve_request group_request(struct inference_group *g, struct grou
 	        .sample = r->sample.params,
 	        .max_tokens = r->max_tokens < room ? r->max_tokens : room,
 	        .ignore_eos = r->ignore_eos,
+	        .has_end_id = r->end_id >= 0,
+	        .end_id = r->end_id,
 	        .echo_logprobs = r->echo && r->logprobs,
 	        .logprobs = r->logprobs || r->best_of > r->n,
 	        .n_top_logprobs = r->n_top_logprobs,

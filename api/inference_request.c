@@ -218,6 +218,7 @@ enum err inference_request_encode(struct inference_request *r, const struct infe
 {
 	enum err e;
 
+	r->end_id = r->kind == INFERENCE_CHAT ? chat_format_end_id(format, t) : -1;
 	if (r->kind == INFERENCE_CHAT)
 		e = encode_messages(r, t, format, why);
 	else

@@ -33,6 +33,7 @@ struct inference_request {
 	size_t best_of;    /* choices sampled per prompt, >= n */
 	size_t max_tokens; /* may be more than the context holds */
 	bool stream, include_usage, echo, ignore_eos;
+	int32_t end_id; /* of the chat format, -1 = none; once encoded */
 	bool logprobs;
 	size_t n_top_logprobs;
 	double strength;

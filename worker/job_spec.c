@@ -19,11 +19,13 @@
 /* RED's rates are large (its authors train GPT-2 at 0.06); this one is measured on small decoders, linear
  * schedule and the warm-up below. */
 #define AUTO_LEARNING_RATE 0.03
+/* Small data is seen more often; beyond a few hundred rows three epochs do. */
 #define AUTO_EPOCHS 3
+#define AUTO_MAX_EPOCHS 25
+#define AUTO_ROWS_SEEN 1200
+/* RED moves few numbers by many steps: on small data the batch shrinks before the steps do. */
 #define AUTO_BATCH_SIZE 16
-/* A step should not swallow more than a twentieth of the rows, nor a run end before it has moved. */
-#define AUTO_STEPS_PER_EPOCH 20
-#define AUTO_MIN_STEPS 60
+#define AUTO_STEPS 256
 #define DEFAULT_WARMUP_RATIO 0.06
 
 enum kind { KIND_SIZE, KIND_REAL, KIND_BOOL, KIND_SCHEDULE, KIND_KEEP };
@@ -318,6 +320,11 @@ enum err job_spec_from_request(const json_t *body, struct job_spec *out, struct 
 	return OK;
 }
 
+static size_t clamp_size(size_t n, size_t min, size_t max)
+{
+	return n < min ? min : n > max ? max : n;
+}
+
 void job_spec_resolve(struct job_spec *spec, const struct dataset *train)
 {
 	struct train_config *c = &spec->train;
@@ -326,19 +333,12 @@ void job_spec_resolve(struct job_spec *spec, const struct dataset *train)
 	assert(train->n_rows > 0);
 	if (spec->resolved)
 		return;
-	if (spec->auto_batch_size) {
-		c->batch_size = train->n_rows / AUTO_STEPS_PER_EPOCH;
-		if (c->batch_size > AUTO_BATCH_SIZE)
-			c->batch_size = AUTO_BATCH_SIZE;
-		if (c->batch_size == 0)
-			c->batch_size = 1;
-	}
+	if (spec->auto_epochs)
+		c->n_epochs =
+		        clamp_size((AUTO_ROWS_SEEN - 1) / train->n_rows + 1, AUTO_EPOCHS, AUTO_MAX_EPOCHS);
+	if (spec->auto_batch_size)
+		c->batch_size = clamp_size(train->n_rows * c->n_epochs / AUTO_STEPS, 1, AUTO_BATCH_SIZE);
 	per_epoch = (train->n_rows - 1) / c->batch_size + 1;
-	if (spec->auto_epochs) {
-		c->n_epochs = (AUTO_MIN_STEPS - 1) / per_epoch + 1;
-		if (c->n_epochs < AUTO_EPOCHS)
-			c->n_epochs = AUTO_EPOCHS;
-	}
 	if (spec->auto_multiplier)
 		spec->learning_rate_multiplier = 1;
 	if (spec->auto_learning_rate)

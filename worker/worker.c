@@ -4,6 +4,7 @@
  */
 #include "worker/worker.h"
 
+#include "core/log.h"
 #include "core/mem.h"
 #include "worker/job_data.h"
 #include "worker/job_env.h"
@@ -108,6 +109,24 @@ static void fill_defaults(struct worker_options *o)
 		o->kv_bytes = memory_available() / 4;
 }
 
+/* A template of unknown form is no reason not to serve the base: chats then take the plain one, and the log
+ * says so. */
+static enum err open_chat(struct worker *w, const char *dir, struct why *why)
+{
+	struct why unknown = {0};
+	enum err e = chat_format_detect(dir, &w->chat, &unknown);
+
+	if (e == ERR_UNSUPPORTED) {
+		log_warn("chat_template", "format=%s message=\"%s\"", chat_format_name(chat_format_plain()),
+		        unknown.message);
+		w->chat = chat_format_plain();
+		return OK;
+	}
+	if (e != OK)
+		why_set(why, e, "%s", unknown.message);
+	return e;
+}
+
 enum err worker_open(
         const struct worker_options *options, struct store *store, struct worker **out, struct why *why)
 {
@@ -127,7 +146,7 @@ enum err worker_open(
 	if (e == OK)
 		e = tokenizer_open(dir, &w->tokenizer, why);
 	if (e == OK)
-		e = chat_format_detect(dir, &w->chat, why);
+		e = open_chat(w, dir, why);
 	if (e == OK)
 		e = registry_new(store, w->model, w->base_name, REGISTRY_MAX_BYTES, &w->registry);
 	if (e != OK) {

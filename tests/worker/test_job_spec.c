@@ -214,7 +214,7 @@ static void test_auto_follows_the_data(void **state)
 {
 	static const struct {
 		size_t n_rows, batch_size, n_epochs;
-	} want[] = {{1, 1, 60}, {10, 1, 6}, {100, 5, 3}, {320, 16, 3}, {8000, 16, 3}};
+	} want[] = {{1, 1, 25}, {10, 1, 25}, {100, 4, 12}, {320, 5, 4}, {1000, 11, 3}, {8000, 16, 3}};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
@@ -321,9 +321,9 @@ static void test_wire_form_says_auto_until_resolved(void **state)
 	json_decref(wire);
 	job_spec_resolve(&s, &d);
 	wire = job_spec_hyperparameters(&s);
-	assert_int_equal(json_integer_value(json_object_get(wire, "batch_size")), 5);
+	assert_int_equal(json_integer_value(json_object_get(wire, "batch_size")), 1);
 	assert_true(json_real_value(json_object_get(wire, "learning_rate_multiplier")) == 1);
-	assert_int_equal(json_integer_value(json_object_get(wire, "warmup_steps")), 5);
+	assert_int_equal(json_integer_value(json_object_get(wire, "warmup_steps")), 24);
 	json_decref(wire);
 }
 

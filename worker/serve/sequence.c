@@ -167,8 +167,10 @@ static size_t certain_text(struct sequence *q, size_t old)
 
 /* ---- tokens ---- */
 
-static bool is_eos(const struct model_info *info, int32_t id)
+static bool is_end(const struct serve_request *r, const struct model_info *info, int32_t id)
 {
+	if (r->has_end_id && r->end_id == id)
+		return true;
 	for (size_t i = 0; i < info->n_eos; i++)
 		if (info->eos_ids[i] == id)
 			return true;
@@ -235,7 +237,7 @@ void sequence_advance(
 		sequence_end(q, FINISH_ERROR, e);
 		return;
 	}
-	if (!r->ignore_eos && is_eos(info, id)) {
+	if (!r->ignore_eos && is_end(r, info, id)) {
 		e = report_end(q, id, info->vocab_size, logits);
 		sequence_end(q, e ? FINISH_ERROR : FINISH_STOP, e);
 		return;

@@ -78,6 +78,8 @@ struct serve_request {
 	struct sample_params sample;
 	size_t max_tokens; /* 0 = score the prompt only */
 	bool ignore_eos;
+	bool has_end_id; /* end_id ends the text as the base's end-of-text ids do: a chat turn's own end */
+	int32_t end_id;
 	bool echo_logprobs;    /* report prompt tokens with their log-probabilities */
 	bool logprobs;              /* report log-probabilities of generated tokens, and of the end of text that
 	                               finished them, which has no text and is not counted */

@@ -26,6 +26,8 @@ struct chat_message {
 /* Choose the format for a model directory. ERR_UNSUPPORTED with reason when a template is there but unknown.
  */
 enum err chat_format_detect(const char *dir, const struct chat_format **out, struct why *why);
+/* The form of a base without a template. */
+const struct chat_format *chat_format_plain(void);
 const char *chat_format_name(const struct chat_format *f);
 /* The token that ends an assistant's turn in this format, where inference stops as at end of text; -1 when
  * that is the end of text itself. */

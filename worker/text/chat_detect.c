@@ -96,6 +96,11 @@ const struct chat_format chat_formats[] = {
 };
 const size_t n_chat_formats = sizeof(chat_formats) / sizeof(chat_formats[0]);
 
+const struct chat_format *chat_format_plain(void)
+{
+	return &chat_formats[n_chat_formats - 1];
+}
+
 const char *chat_format_name(const struct chat_format *f)
 {
 	return f->name;
