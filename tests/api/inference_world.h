@@ -327,6 +327,14 @@ enum err chat_encode_prompt(const struct chat_format *f, const struct tokenizer 
 	return e ? e : tokenizer_encode(t, "a", 1, false, out);
 }
 
+/* Turns end with the letter 'E'. */
+int32_t chat_format_end_id(const struct chat_format *f, const struct tokenizer *t)
+{
+	(void)f;
+	(void)t;
+	return 'E';
+}
+
 /* ---- the worker ---- */
 
 struct world_request {

@@ -21,6 +21,7 @@ static void test_completion_is_submitted_as_asked_and_answered(void **state)
 	assert_string_equal(r->stops[0], "zz");
 	assert_true(r->strength == 0.5f);
 	assert_true(r->ignore_eos);
+	assert_false(r->has_end_id);
 	assert_false(r->logprobs || r->echo_logprobs);
 	world_play_token(&s->worker, 0, 'a', -1, "a");
 	world_play_token(&s->worker, 0, 0xc3, -1, "");
@@ -186,6 +187,8 @@ static void test_chat_answers_with_a_message(void **state)
 	(void)state;
 	assert_int_equal(s->worker.requests[0].request.n_prompt, 4); /* "uHia" */
 	assert_int_equal(s->worker.requests[0].request.max_tokens, WORLD_CONTEXT - 4);
+	assert_true(s->worker.requests[0].request.has_end_id);
+	assert_int_equal(s->worker.requests[0].request.end_id, 'E');
 	world_play_token(&s->worker, 0, 'o', -0.5f, "o");
 	world_play_token(&s->worker, 0, WORLD_EOS, -0.5f, "");
 	world_play_done(&s->worker, 0, FINISH_STOP, OK, "");
