@@ -102,6 +102,9 @@ size_t kv_length(const struct kv *kv);
 size_t kv_capacity(const struct kv *kv);
 /* Forget all but the first n tokens (n <= length). */
 void kv_truncate(struct kv *kv, size_t n);
+/* Make dst hold what src, of the same model and of no greater capacity, holds. The first n tokens are known
+ * to be the same in both and are not copied. */
+void kv_copy(struct kv *dst, const struct kv *src, size_t n);
 size_t kv_bytes(const struct model *m, size_t n_positions);
 
 /* Scratch for prefill chunks of at most max_rows and decode steps of at most max_seqs. */

@@ -10,6 +10,7 @@
 
 struct kv {
 	size_t capacity, length;
+	size_t n_layers;
 	size_t layer_floats; /* of one layer's keys, and of its values */
 	size_t width;        /* KV*D */
 	float *data;         /* owned: per layer keys (capacity, KV*D), then values */
@@ -42,6 +43,7 @@ enum err kv_new(const struct model *m, size_t n_positions, struct kv **out)
 	if (!kv)
 		return ERR_MEM;
 	kv->capacity = n_positions;
+	kv->n_layers = m->arch.n_layers;
 	kv->width = kv_width(m);
 	kv->layer_floats = n_positions * kv->width;
 	kv->data = mem_aligned(2 * m->arch.n_layers * kv->layer_floats, sizeof(float));
@@ -137,6 +139,17 @@ static float *kv_keys(const struct kv *kv, size_t layer)
 static float *kv_values(const struct kv *kv, size_t layer)
 {
 	return kv_keys(kv, layer) + kv->layer_floats;
+}
+
+void kv_copy(struct kv *dst, const struct kv *src, size_t n)
+{
+	size_t at = n * src->width, bytes = (src->length - n) * src->width * sizeof(float);
+
+	for (size_t i = 0; i < src->n_layers; i++) {
+		memcpy(kv_keys(dst, i) + at, kv_keys(src, i) + at, bytes);
+		memcpy(kv_values(dst, i) + at, kv_values(src, i) + at, bytes);
+	}
+	dst->length = src->length;
 }
 
 /* n rows of [q | k | v] of one sequence: store their keys and values behind the `kv->length` ones that are
