@@ -18,17 +18,18 @@ struct batch {
 	const struct model_info *info;     /* borrowed from model */
 	struct serve_workspace *workspace; /* owned */
 	struct sampler *sampler;           /* owned */
-	size_t max_seqs, prefill_rows;
+	size_t max_rows, prefill_rows;
 
-	float *logits; /* owned (max(prefill_rows, max_seqs), V); pages cost memory once touched */
+	float *logits; /* owned (max(prefill_rows, max_rows), V); pages cost memory once touched */
 	size_t logit_bytes;
 	size_t *logit_rows; /* owned (prefill_rows) */
 
-	struct sequence **seqs; /* owned (max_seqs): in order of arrival; the sequences are the engine's */
+	struct sequence **seqs; /* owned (max_rows): in order of arrival; the sequences are the engine's */
 	size_t n_seqs;
-	size_t turn; /* whose prompt is looked at first */
+	size_t n_rows; /* they take */
+	size_t turn;   /* whose prompt is looked at first */
 
-	/* one decode step, owned (max_seqs) each */
+	/* one decode step, owned (max_rows) each; the rows of a sequence lie together */
 	struct sequence **rows;
 	struct kv **kvs;
 	int32_t *tokens;
@@ -46,7 +47,7 @@ size_t batch_default_prefill_rows(size_t n_vocab)
 
 static enum err alloc_arrays(struct batch *b)
 {
-	size_t n = b->max_seqs, n_rows = n > b->prefill_rows ? n : b->prefill_rows;
+	size_t n = b->max_rows, n_rows = n > b->prefill_rows ? n : b->prefill_rows;
 
 	if (!mem_mul(n_rows, b->info->vocab_size * sizeof(float), &b->logit_bytes))
 		return ERR_MEM;
@@ -71,10 +72,10 @@ enum err batch_new(const struct serve_options *options, struct batch **out)
 		return ERR_MEM;
 	b->model = options->model;
 	b->info = model_info(options->model);
-	b->max_seqs = options->max_batch;
+	b->max_rows = options->max_batch;
 	b->prefill_rows = options->prefill_rows;
 	if ((e = alloc_arrays(b)) || (e = sampler_new(b->info->vocab_size, &b->sampler)) ||
-	        (e = serve_workspace_new(b->model, b->prefill_rows, b->max_seqs, &b->workspace)))
+	        (e = serve_workspace_new(b->model, b->prefill_rows, b->max_rows, &b->workspace)))
 		goto fail;
 	*out = b;
 	return OK;
@@ -105,10 +106,16 @@ size_t batch_length(const struct batch *b)
 	return b->n_seqs;
 }
 
+size_t batch_rows(const struct batch *b)
+{
+	return b->n_rows;
+}
+
 void batch_add(struct batch *b, struct sequence *q)
 {
-	assert(b->n_seqs < b->max_seqs);
+	assert(q->n_rows <= b->max_rows - b->n_rows);
 	b->seqs[b->n_seqs++] = q;
+	b->n_rows += q->n_rows;
 }
 
 struct sequence *batch_take_ended(struct batch *b)
@@ -119,6 +126,7 @@ struct sequence *batch_take_ended(struct batch *b)
 		if (q->finish == FINISH_NONE)
 			continue;
 		b->n_seqs--;
+		b->n_rows -= q->n_rows;
 		memmove(&b->seqs[i], &b->seqs[i + 1], (b->n_seqs - i) * sizeof(struct sequence *));
 		if (i < b->turn)
 			b->turn--;
@@ -139,7 +147,7 @@ static struct edit_run run_of(const struct sequence *q, size_t n_rows)
 	};
 }
 
-static void advance(struct batch *b, struct sequence *q, const float *logits, struct batch_work *work)
+static void advance(struct batch *b, struct sequence *q, float *logits, struct batch_work *work)
 {
 	size_t before = q->n_generated;
 
@@ -202,8 +210,8 @@ static void prefill_chunk(struct batch *b, struct sequence *q, struct batch_work
 	struct edit_run run = run_of(q, n_rows);
 	enum err e;
 
-	e = model_prefill(b->model, b->workspace, q->kv, r->prompt + first, n_rows, &run, b->logit_rows,
-	        n_logits, b->logits);
+	e = model_prefill(b->model, b->workspace, sequence_kv(q, 0), r->prompt + first, n_rows, &run,
+	        b->logit_rows, n_logits, b->logits);
 	if (e) {
 		sequence_end(q, FINISH_ERROR, e);
 		return;
@@ -222,28 +230,39 @@ static void prefill_chunk(struct batch *b, struct sequence *q, struct batch_work
 
 /* ---- tokens ---- */
 
-static void decode(struct batch *b, struct batch_work *work)
+/* The rows of all sequences whose prompt is through. */
+static size_t gather_rows(struct batch *b)
 {
 	size_t n = 0;
-	enum err e;
 
 	for (size_t i = 0; i < b->n_seqs; i++) {
 		struct sequence *q = b->seqs[i];
 
 		if (q->finish != FINISH_NONE || in_prompt(q))
 			continue;
-		b->rows[n] = q;
-		b->kvs[n] = q->kv;
-		b->tokens[n] = q->generated[q->n_generated - 1];
-		b->runs[n] = run_of(q, 1);
-		n++;
+		for (size_t row = 0; row < sequence_n_rows(q); row++) {
+			b->rows[n] = q;
+			b->kvs[n] = sequence_kv(q, row);
+			b->tokens[n] = sequence_token(q, row);
+			b->runs[n] = run_of(q, 1);
+			n++;
+		}
 	}
+	return n;
+}
+
+static void decode(struct batch *b, struct batch_work *work)
+{
+	size_t n = gather_rows(b), n_rows;
+	enum err e;
+
 	if (n == 0)
 		return;
 	e = model_decode(b->model, b->workspace, n, b->kvs, b->tokens, b->runs, b->logits);
 	work->steps++;
 	work->decode_rows += n;
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n; i += n_rows) {
+		n_rows = sequence_n_rows(b->rows[i]);
 		if (e)
 			sequence_end(b->rows[i], FINISH_ERROR, e);
 		else

@@ -15,7 +15,7 @@ struct batch_work {
 	size_t prompt_tokens;
 	size_t generated_tokens;
 	size_t steps;       /* decode steps: 0 or 1 */
-	size_t decode_rows; /* sequences in it */
+	size_t decode_rows; /* rows in it */
 };
 
 /* The rows of a prompt chunk when the options leave it open: all their logits, which scoring a prompt needs,
@@ -27,7 +27,9 @@ enum err batch_new(const struct serve_options *options, struct batch **out);
 /* Empty. */
 void batch_free(struct batch *b);
 size_t batch_length(const struct batch *b);
-/* Take in a sequence that has begun; there must be a place. */
+/* Rows its sequences take, at most max_batch. */
+size_t batch_rows(const struct batch *b);
+/* Take in a sequence that has begun; there must be room for its rows. */
 void batch_add(struct batch *b, struct sequence *q);
 /* One step. Sequences that reach an end in it, or whose step failed, or that were cancelled have one then. */
 void batch_step(struct batch *b, struct batch_work *work);

@@ -88,7 +88,7 @@ void sampler_free(struct sampler *s)
 	mem_free(s);
 }
 
-/* ---- bias and penalties ---- */
+/* ---- bias, penalties, n-grams ---- */
 
 static bool in_vocab(const struct sampler *s, int32_t id)
 {
@@ -128,16 +128,36 @@ static void penalise_frequency(struct sampler *s, const struct sample_params *p,
 	}
 }
 
-/* The logits to choose from: the row itself, or a copy where something changes them. */
-static const float *adjust(
-        struct sampler *s, const struct sample_params *p, const struct sample_history *h, const float *logits)
+static int32_t token_at(const struct sample_history *h, size_t i)
+{
+	return i < h->n_prompt ? h->prompt[i] : h->generated[i - h->n_prompt];
+}
+
+/* Ban each token that followed earlier what the last n - 1 tokens are. */
+static void ban_ngrams(struct sampler *s, size_t n, const struct sample_history *h)
+{
+	size_t n_tokens = h->n_prompt + h->n_generated, suffix = n_tokens - (n - 1);
+
+	for (size_t first = 0; n <= n_tokens && first <= n_tokens - n; first++) {
+		size_t i = 0;
+		int32_t next = token_at(h, first + n - 1);
+
+		while (i < n - 1 && token_at(h, first + i) == token_at(h, suffix + i))
+			i++;
+		if (i == n - 1 && in_vocab(s, next))
+			s->adjusted[next] = -INFINITY;
+	}
+}
+
+const float *sampler_adjust(
+        struct sampler *s, const struct sample_params *p, const struct sample_history *h, const float *x)
 {
 	bool repetition = p->repetition_penalty != 1;
 	bool frequency = p->frequency_penalty != 0 || p->presence_penalty != 0;
 
-	if (!p->n_bias && !repetition && !frequency)
-		return logits;
-	memcpy(s->adjusted, logits, s->n_vocab * sizeof(*logits));
+	if (!p->n_bias && !repetition && !frequency && !p->no_repeat_ngram_size)
+		return x;
+	memcpy(s->adjusted, x, s->n_vocab * sizeof(*x));
 	for (size_t i = 0; i < p->n_bias; i++)
 		if (in_vocab(s, p->bias[i].id))
 			s->adjusted[p->bias[i].id] += p->bias[i].bias;
@@ -151,6 +171,8 @@ static const float *adjust(
 		count_tokens(s, h->generated, h->n_generated);
 		penalise_frequency(s, p, h->generated, h->n_generated);
 	}
+	if (p->no_repeat_ngram_size)
+		ban_ngrams(s, p->no_repeat_ngram_size, h);
 	return s->adjusted;
 }
 
@@ -251,7 +273,7 @@ static int32_t draw(const struct choice *choices, size_t n, double min_p, double
 enum err sampler_pick(struct sampler *s, const struct sample_params *p, const struct sample_history *history,
         const float *logits, double u, int32_t *token)
 {
-	const float *x = adjust(s, p, history, logits);
+	const float *x = sampler_adjust(s, p, history, logits);
 	size_t best = argmax(s->n_vocab, x), n = s->n_vocab;
 	double total;
 

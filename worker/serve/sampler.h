@@ -1,7 +1,8 @@
 /*
  * From one row of logits to the next token. The order is that of Hugging Face's and vLLM's processors: bias,
- * penalties, temperature, top-k, top-p, min-p, draw. Pure: what is chosen is a function of the arguments,
- * summed in a fixed order, whoever else is in the batch. Thread: a sampler is scratch and has one owner.
+ * penalties, n-grams, temperature, top-k, top-p, min-p, draw. Pure: what is chosen is a function of the
+ * arguments, summed in a fixed order, whoever else is in the batch. Thread: a sampler is scratch and has one
+ * owner.
  */
 #ifndef REDD_SERVE_SAMPLER_H
 #define REDD_SERVE_SAMPLER_H
@@ -23,6 +24,11 @@ enum err sample_params_check(const struct sample_params *p, size_t n_vocab, stru
 
 enum err sampler_new(size_t n_vocab, struct sampler **out);
 void sampler_free(struct sampler *s);
+
+/* The row x (n_vocab) under bias and penalties, with -INFINITY for what would repeat an n-gram: x itself
+ * where nothing changes it, else s's own until the next call. Allocates nothing. */
+const float *sampler_adjust(struct sampler *s, const struct sample_params *p,
+        const struct sample_history *history, const float *x);
 
 /* The next token. logits (n_vocab) are left alone; u in [0, 1) is the draw and unused when greedy. Greedy
  * takes the lowest id among equals. Top-k keeps every token equal to the k-th, as Hugging Face does.

@@ -4,6 +4,8 @@
  *   new -> begin -> echo* (prompt) -> advance* (a token each) -> end -> done
  *     \______\___________\________________\____________________/
  *            cancelled or failed at any point
+ *
+ * With beams nothing is certain before the end, so that all tokens are reported between end and done.
  */
 #include "worker/serve/sequence.h"
 
@@ -18,6 +20,7 @@
 
 /* Room for text from the start: longer than what all but freak tokens stand for. */
 #define SEQUENCE_TEXT_BYTES 1024
+#define SEQUENCE_MAX_LENGTH_PENALTY 100.0
 
 static enum err check_length(const struct serve_request *r, size_t context, struct why *why)
 {
@@ -30,6 +33,37 @@ static enum err check_length(const struct serve_request *r, size_t context, stru
 	if (why)
 		snprintf(why->code, sizeof(why->code), "context_length_exceeded");
 	return ERR_TOO_LONG;
+}
+
+static enum err check_beams(const struct serve_request *r, const struct model_info *info, struct why *why)
+{
+	/* A step must have enough to choose from, even if all that can end does. */
+	size_t n_beams = sequence_rows_of(r), n_ends = info->n_eos + r->has_end_id;
+	size_t most = info->vocab_size / (1 + (n_ends > 1 ? n_ends : 1));
+
+	if (most > SERVE_MAX_BEAMS)
+		most = SERVE_MAX_BEAMS;
+	if (r->n_choices > n_beams)
+		return why_param(why, ERR_INVALID, "n", "n is %zu; %zu beams find at most so many answers",
+		        r->n_choices, n_beams);
+	if (n_beams == 1)
+		return OK;
+	if (n_beams > most)
+		return why_param(why, ERR_INVALID, "num_beams", "num_beams is %zu; at most %zu are possible",
+		        n_beams, most);
+	if (r->sample.temperature > 0)
+		return why_param(why, ERR_INVALID, "num_beams",
+		        "num_beams needs temperature 0: beams are not sampled");
+	if (!(fabs(r->beams.length_penalty) <= SEQUENCE_MAX_LENGTH_PENALTY))
+		return why_param(why, ERR_INVALID, "length_penalty",
+		        "length_penalty must be between %g and %g", -SEQUENCE_MAX_LENGTH_PENALTY,
+		        SEQUENCE_MAX_LENGTH_PENALTY);
+	return OK;
+}
+
+size_t sequence_rows_of(const struct serve_request *r)
+{
+	return r->beams.n_beams > 1 ? r->beams.n_beams : 1;
 }
 
 enum err sequence_check(
@@ -54,6 +88,9 @@ enum err sequence_check(
 		return why_param(why, ERR_INVALID, "top_logprobs",
 		        "top_logprobs is %zu; at most %d are possible", r->n_top_logprobs,
 		        SERVE_MAX_LOGPROBS);
+	e = check_beams(r, info, why);
+	if (e)
+		return e;
 	if (r->n_stops > SERVE_MAX_STOPS)
 		return why_param(why, ERR_INVALID, "stop", "stop has %zu strings; at most %d are possible",
 		        r->n_stops, SERVE_MAX_STOPS);
@@ -63,7 +100,20 @@ enum err sequence_check(
 	return sample_params_check(&r->sample, info->vocab_size, why);
 }
 
-enum err sequence_new(const struct serve_request *r, size_t context, struct sequence **out)
+static void note_ends(struct sequence *q, const struct model_info *info)
+{
+	const struct serve_request *r = &q->request;
+
+	if (r->ignore_eos)
+		return;
+	for (size_t i = 0; i < info->n_eos; i++)
+		q->ends[q->n_ends++] = info->eos_ids[i];
+	if (r->has_end_id)
+		q->ends[q->n_ends++] = r->end_id;
+}
+
+enum err sequence_new(
+        const struct serve_request *r, const struct model_info *info, size_t context, struct sequence **out)
 {
 	struct sequence *q = mem_calloc(1, sizeof(*q));
 	size_t room = context - r->n_prompt;
@@ -73,20 +123,44 @@ enum err sequence_new(const struct serve_request *r, size_t context, struct sequ
 	q->request = *r;
 	q->max_tokens = r->max_tokens < room ? r->max_tokens : room;
 	q->n_positions = r->n_prompt + q->max_tokens;
+	q->n_rows = q->max_tokens > 0 ? sequence_rows_of(r) : 1; /* scoring a prompt needs no beams */
+	q->n_choices = r->n_choices > 0 ? r->n_choices : 1;
+	note_ends(q, info);
 	rng_seed(&q->rng, r->sample.seed);
 	*out = q;
 	return OK;
 }
 
-enum err sequence_begin(struct sequence *q, const struct model *m, const struct tokenizer *t)
+/* Be ready for the text of an answer. */
+static enum err begin_text(struct sequence *q, const struct tokenizer *t)
 {
 	const struct serve_request *r = &q->request;
 	enum err e;
 
-	if ((e = kv_new(m, q->n_positions, &q->kv)) || (e = detok_new(t, &q->detok)) ||
-	        (e = buf_reserve(&q->text, SEQUENCE_TEXT_BYTES)))
+	detok_free(q->detok);
+	stop_scan_free(q->stop);
+	q->detok = NULL;
+	q->stop = NULL;
+	q->stop_found = false;
+	buf_consume(&q->text, q->text.len);
+	e = detok_new(t, &q->detok);
+	if (!e && r->n_stops > 0)
+		e = stop_scan_new(r->n_stops, r->stops, &q->stop);
+	return e;
+}
+
+enum err sequence_begin(struct sequence *q, const struct model *m, const struct tokenizer *t)
+{
+	enum err e;
+
+	q->tokenizer = t;
+	if ((e = begin_text(q, t)) || (e = buf_reserve(&q->text, SEQUENCE_TEXT_BYTES)))
 		return e;
-	if (r->n_stops > 0 && (e = stop_scan_new(r->n_stops, r->stops, &q->stop)))
+	if (q->n_rows > 1)
+		return beam_run_new(
+		        &q->request, m, q->max_tokens, q->n_positions, q->n_ends, q->ends, &q->beams);
+	e = kv_new(m, q->n_positions, &q->kv);
+	if (e)
 		return e;
 	q->generated = mem_calloc(q->max_tokens, sizeof(*q->generated));
 	return q->generated ? OK : ERR_MEM;
@@ -97,6 +171,7 @@ void sequence_free(struct sequence *q)
 	if (!q)
 		return;
 	kv_free(q->kv);
+	beam_run_free(q->beams);
 	detok_free(q->detok);
 	stop_scan_free(q->stop);
 	buf_fini(&q->text);
@@ -110,6 +185,23 @@ void sequence_end(struct sequence *q, enum serve_finish finish, enum err error)
 		return;
 	q->finish = finish;
 	q->error = error;
+}
+
+/* ---- rows ---- */
+
+size_t sequence_n_rows(const struct sequence *q)
+{
+	return q->beams ? beam_run_n_rows(q->beams) : 1;
+}
+
+struct kv *sequence_kv(const struct sequence *q, size_t row)
+{
+	return q->beams ? beam_run_kv(q->beams, row) : q->kv;
+}
+
+int32_t sequence_token(const struct sequence *q, size_t row)
+{
+	return q->beams ? beam_run_token(q->beams, row) : q->generated[q->n_generated - 1];
 }
 
 /* ---- log-probabilities ---- */
@@ -142,7 +234,8 @@ void sequence_echo(struct sequence *q, size_t i, size_t V, const float *logits)
 		sequence_end(q, FINISH_ERROR, e);
 		return;
 	}
-	r->on_token(r->arg, &t);
+	for (; t.choice < q->n_choices; t.choice++)
+		r->on_token(r->arg, &t);
 }
 
 /* ---- text ---- */
@@ -167,60 +260,41 @@ static size_t certain_text(struct sequence *q, size_t old)
 
 /* ---- tokens ---- */
 
-static bool is_end(const struct serve_request *r, const struct model_info *info, int32_t id)
+static bool is_end(const struct sequence *q, int32_t id)
 {
-	if (r->has_end_id && r->end_id == id)
-		return true;
-	for (size_t i = 0; i < info->n_eos; i++)
-		if (info->eos_ids[i] == id)
+	for (size_t i = 0; i < q->n_ends; i++)
+		if (q->ends[i] == id)
 			return true;
 	return false;
 }
 
-/* Report one generated token with what its text makes certain. */
-static enum err report(struct sequence *q, int32_t id, size_t V, const float *logits)
+/* Report one generated token, complete but for its text, with what its text makes certain. */
+static enum err report(struct sequence *q, struct serve_token *t)
 {
 	const struct serve_request *r = &q->request;
-	struct token_logprob top[SERVE_MAX_LOGPROBS];
-	struct serve_token t = {.id = id, .text = ""};
 	size_t old = q->text.len;
-	enum err e;
+	enum err e = detok_push(q->detok, t->id, &q->text);
 
-	e = detok_push(q->detok, id, &q->text);
 	if (e)
 		return e;
-	t.n_text = certain_text(q, old);
-	if (t.n_text > 0)
-		t.text = q->text.data;
-	if (r->on_token) {
-		if (r->logprobs && (e = add_logprobs(&t, V, logits, r->n_top_logprobs, top)))
-			return e;
-		r->on_token(r->arg, &t);
-	}
-	buf_consume(&q->text, t.n_text);
+	t->n_text = certain_text(q, old);
+	t->text = t->n_text > 0 ? q->text.data : "";
+	if (r->on_token)
+		r->on_token(r->arg, t);
+	buf_consume(&q->text, t->n_text);
 	return OK;
 }
 
 /* The token that ended the text: it has a log-probability, but neither text nor a place among the
  * generated. */
-static enum err report_end(const struct sequence *q, int32_t id, size_t V, const float *logits)
+static void report_end(const struct sequence *q, const struct serve_token *t)
 {
-	const struct serve_request *r = &q->request;
-	struct token_logprob top[SERVE_MAX_LOGPROBS];
-	struct serve_token t = {.id = id, .text = ""};
-	enum err e;
-
-	if (!r->on_token || !r->logprobs)
-		return OK;
-	e = add_logprobs(&t, V, logits, r->n_top_logprobs, top);
-	if (e)
-		return e;
-	r->on_token(r->arg, &t);
-	return OK;
+	if (q->request.on_token && q->request.logprobs)
+		q->request.on_token(q->request.arg, t);
 }
 
-void sequence_advance(
-        struct sequence *q, const struct model_info *info, struct sampler *sampler, const float *logits)
+static enum err sample(struct sequence *q, const struct model_info *info, struct sampler *sampler,
+        const float *logits, struct serve_token *t, struct token_logprob *top)
 {
 	const struct serve_request *r = &q->request;
 	struct sample_history history = {
@@ -229,21 +303,29 @@ void sequence_advance(
 	        .generated = q->generated,
 	        .n_generated = q->n_generated,
 	};
-	int32_t id;
-	enum err e;
+	enum err e = sampler_pick(sampler, &r->sample, &history, logits, rng_uniform(&q->rng), &t->id);
 
-	e = sampler_pick(sampler, &r->sample, &history, logits, rng_uniform(&q->rng), &id);
-	if (e) {
-		sequence_end(q, FINISH_ERROR, e);
+	if (!e && r->logprobs && r->on_token)
+		e = add_logprobs(t, info->vocab_size, logits, r->n_top_logprobs, top);
+	return e;
+}
+
+static void advance_sampled(
+        struct sequence *q, const struct model_info *info, struct sampler *sampler, const float *logits)
+{
+	struct token_logprob top[SERVE_MAX_LOGPROBS];
+	struct serve_token t = {.text = ""};
+	enum err e = sample(q, info, sampler, logits, &t, top);
+
+	if (!e && is_end(q, t.id)) {
+		report_end(q, &t);
+		sequence_end(q, FINISH_STOP, OK);
 		return;
 	}
-	if (!r->ignore_eos && is_end(r, info, id)) {
-		e = report_end(q, id, info->vocab_size, logits);
-		sequence_end(q, e ? FINISH_ERROR : FINISH_STOP, e);
-		return;
+	if (!e) {
+		q->generated[q->n_generated++] = t.id;
+		e = report(q, &t);
 	}
-	q->generated[q->n_generated++] = id;
-	e = report(q, id, info->vocab_size, logits);
 	if (e)
 		sequence_end(q, FINISH_ERROR, e);
 	else if (q->stop_found)
@@ -252,45 +334,119 @@ void sequence_advance(
 		sequence_end(q, FINISH_LENGTH, OK);
 }
 
+static void advance_beams(
+        struct sequence *q, const struct model_info *info, struct sampler *sampler, float *logits)
+{
+	bool over = false;
+	enum err e = beam_run_advance(q->beams, info->vocab_size, sampler, logits, &over);
+
+	/* Too little was possible: every continuation repeats an n-gram. */
+	if (!e && over && beam_run_n_answers(q->beams) < q->n_choices)
+		e = ERR_STATE;
+	for (size_t k = 0; !e && over && k < q->n_choices; k++) {
+		struct beam_answer answer = beam_run_answer(q->beams, k);
+
+		q->n_generated += answer.n_tokens - answer.ended;
+	}
+	if (e || over)
+		sequence_end(q, e ? FINISH_ERROR : FINISH_LENGTH, e);
+}
+
+void sequence_advance(
+        struct sequence *q, const struct model_info *info, struct sampler *sampler, float *logits)
+{
+	if (q->beams)
+		advance_beams(q, info, sampler, logits);
+	else
+		advance_sampled(q, info, sampler, logits);
+}
+
 /* ---- the end ---- */
 
 /* What was held back becomes certain; a stop string may still come out of it. */
-static void flush_text(struct sequence *q)
+static void flush_text(struct sequence *q, struct serve_result *result)
 {
 	size_t old = q->text.len;
 
 	if (q->stop_found || !q->detok)
 		return;
 	if (detok_finish(q->detok, &q->text)) {
-		if (q->finish != FINISH_ERROR)
-			q->error = ERR_MEM;
-		q->finish = FINISH_ERROR;
+		if (result->finish != FINISH_ERROR)
+			result->error = ERR_MEM;
+		result->finish = FINISH_ERROR;
 		return;
 	}
 	certain_text(q, old);
-	if (q->stop_found && q->finish == FINISH_LENGTH)
-		q->finish = FINISH_STOP;
+	if (q->stop_found && result->finish == FINISH_LENGTH)
+		result->finish = FINISH_STOP;
+}
+
+/* Report the tokens of the k-th answer up to a stop string. */
+static enum err report_answer(struct sequence *q, size_t k, struct serve_result *result)
+{
+	const struct serve_request *r = &q->request;
+	struct beam_answer answer = beam_run_answer(q->beams, k);
+	size_t n_text = answer.n_tokens - answer.ended;
+	enum err e = k > 0 ? begin_text(q, q->tokenizer) : OK;
+
+	result->n_generated = 0;
+	result->finish = answer.ended ? FINISH_STOP : FINISH_LENGTH;
+	for (size_t i = 0; !e && i < answer.n_tokens && !q->stop_found; i++) {
+		const struct beam_token *token = &answer.tokens[i];
+		struct serve_token t = {.choice = k, .id = token->id, .text = ""};
+
+		if (r->logprobs) {
+			t.has_logprob = true;
+			t.logprob = token->logprob;
+			t.n_top = r->n_top_logprobs;
+			t.top = beam_run_top(q->beams, token);
+		}
+		if (i == n_text) {
+			report_end(q, &t);
+			break;
+		}
+		result->n_generated++;
+		e = report(q, &t);
+	}
+	if (q->stop_found)
+		result->finish = FINISH_STOP;
+	return e;
+}
+
+/* One choice is done. */
+static void finish_choice(struct sequence *q, size_t k)
+{
+	struct serve_result result = {
+	        .choice = k,
+	        .finish = q->finish,
+	        .error = q->error,
+	        .n_prompt = q->request.n_prompt,
+	        .n_generated = q->beams ? 0 : q->n_generated,
+	};
+
+	if (q->beams && q->finish == FINISH_LENGTH) {
+		result.error = report_answer(q, k, &result);
+		if (result.error)
+			result.finish = FINISH_ERROR;
+	}
+	flush_text(q, &result);
+	result.text = q->text.len > 0 ? q->text.data : "";
+	result.n_text = q->text.len;
+	q->request.on_done(q->request.arg, &result);
 }
 
 void sequence_done(struct sequence *q)
 {
 	struct adapter_ref adapter = q->request.adapter;
-	struct serve_result result;
 
 	assert(q->finish != FINISH_NONE);
-	flush_text(q);
 	kv_free(q->kv);
 	q->kv = NULL;
+	if (q->beams)
+		beam_run_free_caches(q->beams);
 	if (adapter.release)
 		adapter.release(adapter.owner);
-	result = (struct serve_result){
-	        .finish = q->finish,
-	        .error = q->error,
-	        .n_prompt = q->request.n_prompt,
-	        .n_generated = q->n_generated,
-	        .text = q->text.len > 0 ? q->text.data : "",
-	        .n_text = q->text.len,
-	};
-	q->request.on_done(q->request.arg, &result);
+	for (size_t k = 0; k < q->n_choices; k++)
+		finish_choice(q, k);
 	sequence_free(q);
 }

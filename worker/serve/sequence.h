@@ -9,6 +9,7 @@
 
 #include "core/buf.h"
 #include "core/rng.h"
+#include "worker/serve/beam_run.h"
 #include "worker/serve/sampler.h"
 #include "worker/serve/serve.h"
 #include "worker/serve/stop.h"
@@ -21,6 +22,10 @@ struct sequence {
 	uint64_t id;
 	size_t max_tokens;  /* to generate: the request's, cut at the context */
 	size_t n_positions; /* of the context, prompt and generated tokens together */
+	size_t n_rows;      /* of the batch it takes: one, or as many as it has beams */
+	size_t n_choices;
+	size_t n_ends;
+	int32_t ends[MODEL_MAX_EOS + 1]; /* what ends the text */
 
 	/* any thread */
 	atomic_bool cancelled;
@@ -29,38 +34,51 @@ struct sequence {
 	struct sequence *prev, *next; /* in one of its lists */
 
 	/* the serving thread's */
-	struct kv *kv;          /* owned */
-	struct detok *detok;    /* owned */
-	struct stop_scan *stop; /* owned; NULL = no stop strings */
-	struct buf text;        /* held back: it may begin a stop string */
-	int32_t *generated;     /* owned (max_tokens) */
-	size_t n_generated;
-	size_t n_prefilled; /* of the prompt */
-	struct rng rng;     /* one draw a token, so that a draw depends on seed and step alone */
+	struct kv *kv;                     /* owned; NULL with beams */
+	struct beam_run *beams;            /* owned; NULL = tokens are sampled */
+	const struct tokenizer *tokenizer; /* borrowed */
+	struct detok *detok;               /* owned */
+	struct stop_scan *stop;            /* owned; NULL = no stop strings */
+	struct buf text;                   /* held back: it may begin a stop string */
+	int32_t *generated;                /* owned (max_tokens); NULL with beams */
+	size_t n_generated;                /* with beams, of all choices, known at the end */
+	size_t n_prefilled;                /* of the prompt */
+	struct rng rng; /* one draw a token, so that a draw depends on seed and step alone */
 	bool stop_found;
 	enum serve_finish finish; /* FINISH_NONE while it goes on */
 	enum err error;
 };
 
+/* Beams of a request that has some, else 1. */
+size_t sequence_rows_of(const struct serve_request *r);
 /* Whether context tokens and this model can take the request: ERR_INVALID, ERR_TOO_LONG. */
 enum err sequence_check(
         const struct serve_request *r, const struct model_info *info, size_t context, struct why *why);
 /* A waiting sequence for a request that was checked; costs little memory. ERR_MEM. */
-enum err sequence_new(const struct serve_request *r, size_t context, struct sequence **out);
+enum err sequence_new(
+        const struct serve_request *r, const struct model_info *info, size_t context, struct sequence **out);
 /* Everything a running one needs, so that its steps allocate nothing. ERR_MEM: to be ended with that error.
  */
 enum err sequence_begin(struct sequence *q, const struct model *m, const struct tokenizer *t);
 /* Not yet submitted: nothing is called or released. NULL is allowed. */
 void sequence_free(struct sequence *q);
 
+/* A row of the next step: its cache and the token to feed. Beams become several rows with their first token.
+ */
+size_t sequence_n_rows(const struct sequence *q);
+struct kv *sequence_kv(const struct sequence *q, size_t row);
+int32_t sequence_token(const struct sequence *q, size_t row);
+
 /* The first reason to finish counts; later ones are ignored. */
 void sequence_end(struct sequence *q, enum serve_finish finish, enum err error);
 /* Report prompt token i; logits (V) of the row before it, NULL for the first token. */
 void sequence_echo(struct sequence *q, size_t i, size_t V, const float *logits);
-/* Choose the next token from logits (V), report it, and end the sequence where it ends. */
+/* Choose the next token of each row from logits (n_rows, V), which may be overwritten, and end the sequence
+ * where it ends. Without beams the token is reported. */
 void sequence_advance(
-        struct sequence *q, const struct model_info *info, struct sampler *sampler, const float *logits);
-/* Give everything back, call on_done, free q. It has an end and is in no list. */
+        struct sequence *q, const struct model_info *info, struct sampler *sampler, float *logits);
+/* Report the answers of beams, give everything back, call on_done for each choice, free q. It has an end and
+ * is in no list. */
 void sequence_done(struct sequence *q);
 
 #endif

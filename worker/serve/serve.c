@@ -22,6 +22,7 @@
 struct sequence_list {
 	struct sequence *first, *last;
 	size_t n;
+	size_t n_rows; /* of the batch, they take or will take */
 };
 
 struct serve {
@@ -58,6 +59,7 @@ static void list_append(struct sequence_list *l, struct sequence *q)
 		l->first = q;
 	l->last = q;
 	l->n++;
+	l->n_rows += q->n_rows;
 }
 
 static void list_remove(struct sequence_list *l, struct sequence *q)
@@ -71,6 +73,7 @@ static void list_remove(struct sequence_list *l, struct sequence *q)
 	else
 		l->last = q->prev;
 	l->n--;
+	l->n_rows -= q->n_rows;
 }
 
 static struct sequence *list_find(const struct sequence_list *l, uint64_t id)
@@ -97,7 +100,7 @@ static bool is_empty(const struct serve *s)
 
 static size_t bytes_of(const struct serve *s, const struct sequence *q)
 {
-	return kv_bytes(s->options.model, q->n_positions);
+	return q->n_rows * kv_bytes(s->options.model, q->n_positions);
 }
 
 /* False when it is time to end. */
@@ -148,11 +151,10 @@ static struct sequence *take_next(struct serve *s)
 {
 	struct sequence *q;
 
-	if (batch_length(s->batch) == s->options.max_batch)
-		return NULL;
 	pthread_mutex_lock(&s->lock);
 	q = s->waiting.first;
-	if (q && bytes_of(s, q) > s->options.kv_bytes - s->kv_used)
+	if (q && (q->n_rows > s->options.max_batch - batch_rows(s->batch) ||
+	                 bytes_of(s, q) > s->options.kv_bytes - s->kv_used))
 		q = NULL;
 	if (q) {
 		list_remove(&s->waiting, q);
@@ -336,13 +338,13 @@ void serve_stop(struct serve *s, int drain_ms)
 
 /* ---- any thread ---- */
 
-/* Under the lock: into the waiting line, unless it is full. Free places of the batch do not count as waiting.
- */
+/* Under the lock: into the waiting line, unless it is full. Free places of the batch do not count as waiting;
+ * room is counted in rows. */
 static enum err enqueue(struct serve *s, struct sequence *q, struct why *why)
 {
 	if (s->stopping)
 		return why_set(why, ERR_BUSY, "the server is shutting down");
-	if (s->waiting.n + s->running.n >= s->options.max_batch + s->options.max_queue)
+	if (s->waiting.n_rows + s->running.n_rows + q->n_rows > s->options.max_batch + s->options.max_queue)
 		return why_set(why, ERR_BUSY, "%zu requests are running and %zu are waiting; try again later",
 		        s->running.n, s->waiting.n);
 	q->id = ++s->last_id;
@@ -352,13 +354,20 @@ static enum err enqueue(struct serve *s, struct sequence *q, struct why *why)
 
 enum err serve_submit(struct serve *s, const struct serve_request *request, uint64_t *id, struct why *why)
 {
+	size_t n_rows = sequence_rows_of(request), context = s->context;
 	struct sequence *q;
 	enum err e;
 
-	e = sequence_check(request, model_info(s->options.model), s->context, why);
+	if (n_rows > s->options.max_batch)
+		return why_param(why, ERR_INVALID, "num_beams",
+		        "num_beams is %zu; this server decodes %zu rows at a time", n_rows,
+		        s->options.max_batch);
+	if (n_rows > 1)
+		context = context_within(s->options.model, s->options.kv_bytes / n_rows);
+	e = sequence_check(request, model_info(s->options.model), context, why);
 	if (e)
 		return e;
-	e = sequence_new(request, s->context, &q);
+	e = sequence_new(request, model_info(s->options.model), context, &q);
 	if (e)
 		return why_set(why, e, "out of memory for another request");
 	pthread_mutex_lock(&s->lock);

@@ -16,6 +16,7 @@
 #define SERVE_MAX_LOGPROBS 20
 #define SERVE_MAX_STOPS 16
 #define SERVE_MAX_BIAS 300
+#define SERVE_MAX_BEAMS 32
 
 /* An adapter version someone holds on to while a request uses it. release() is called once, on any thread. */
 struct adapter_ref {
@@ -31,13 +32,28 @@ struct sample_params {
 	double min_p;       /* 0 = all */
 	size_t top_k;       /* 0 = all */
 	double presence_penalty, frequency_penalty;
-	double repetition_penalty; /* 1 = none */
+	double repetition_penalty;   /* 1 = none */
+	size_t no_repeat_ngram_size; /* no n-gram of prompt and answer comes twice; 0 = any may */
 	uint64_t seed;
 	size_t n_bias;
 	struct {
 		int32_t id;
 		float bias;
 	} bias[SERVE_MAX_BIAS];
+};
+
+/* When beams stop looking for better answers: Hugging Face's early_stopping. */
+enum early_stopping {
+	EARLY_STOPPING_GUESS, /* false: once the best beam, as it is, scores worse than every finished answer
+	                       */
+	EARLY_STOPPING_FIRST, /* true: once there are as many finished answers as beams */
+	EARLY_STOPPING_NEVER, /* "never": once no beam can become better */
+};
+
+struct beam_params {
+	size_t n_beams; /* 0 and 1 = tokens are sampled, one row; else <= SERVE_MAX_BEAMS rows of the batch */
+	double length_penalty; /* an answer scores its sum of log-probabilities / its length ^ this */
+	enum early_stopping early_stopping;
 };
 
 struct token_logprob {
@@ -49,6 +65,7 @@ enum serve_finish { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_CANCELLED, F
 
 /* One token, as it becomes known. For prompt tokens (echo) has_logprob is false on the first. */
 struct serve_token {
+	size_t choice;
 	int32_t id;
 	bool is_prompt;
 	bool has_logprob;
@@ -61,6 +78,7 @@ struct serve_token {
 };
 
 struct serve_result {
+	size_t choice;
 	enum serve_finish finish;
 	enum err error; /* with FINISH_ERROR */
 	size_t n_prompt;
@@ -70,33 +88,36 @@ struct serve_result {
 };
 
 struct serve_request {
-	/* borrowed until on_done returns */
+	/* borrowed until the last on_done returns */
 	const int32_t *prompt; /* n_prompt >= 1 */
 	size_t n_prompt;
-	struct adapter_ref adapter; /* taken over by a successful submit */
-	float strength;             /* 1 as trained */
-	struct sample_params sample;
-	size_t max_tokens; /* 0 = score the prompt only */
+	struct adapter_ref adapter;  /* taken over by a successful submit */
+	float strength;              /* 1 as trained */
+	struct sample_params sample; /* with beams temperature is 0: bias and penalties count */
+	struct beam_params beams;    /* with beams all tokens come at the end, those of a choice together */
+	size_t n_choices;            /* with beams, the so many best are wanted; 0 = 1, <= n_beams */
+	size_t max_tokens;           /* 0 = score the prompt only */
 	bool ignore_eos;
 	bool has_end_id; /* end_id ends the text as the base's end-of-text ids do: a chat turn's own end */
 	int32_t end_id;
 	bool echo_logprobs;    /* report prompt tokens with their log-probabilities */
-	bool logprobs;              /* report log-probabilities of generated tokens, and of the end of text that
-	                               finished them, which has no text and is not counted */
+	bool logprobs;         /* report log-probabilities of generated tokens, and of the end of text that
+	                          finished them, which has no text and is not counted */
 	size_t n_top_logprobs; /* <= SERVE_MAX_LOGPROBS */
 	size_t n_stops;
 	const char *stops[SERVE_MAX_STOPS]; /* non-empty UTF-8; the text stops before one */
 	void (*on_token)(void *arg, const struct serve_token *token); /* may be NULL */
-	void (*on_done)(
-	        void *arg, const struct serve_result *result); /* exactly once after a successful submit */
+	/* Exactly once for each choice after a successful submit; the request is over with the last choice's.
+	 */
+	void (*on_done)(void *arg, const struct serve_result *result);
 	void *arg;
 };
 
 struct serve_options {
 	const struct model *model;         /* borrowed */
 	const struct tokenizer *tokenizer; /* borrowed */
-	size_t max_batch;                  /* sequences decoded together */
-	size_t max_queue;                  /* waiting beyond the batch's free places; when full: ERR_BUSY */
+	size_t max_batch;    /* rows decoded together: one a request, or as many as it has beams */
+	size_t max_queue;    /* rows waiting beyond the batch's free places; when full: ERR_BUSY */
 	size_t kv_bytes;     /* limit on all KV caches together; what it holds of one is the context */
 	size_t prefill_rows; /* chunk of a prompt between two decode steps; 0 = by the vocabulary */
 };

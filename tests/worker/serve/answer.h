@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #define ANSWER_MAX 256
+#define ANSWER_MAX_CHOICES 8
 
 struct answer {
 	struct serve_request request;
@@ -27,10 +28,11 @@ struct answer {
 	size_t n_tokens, n_prompt_tokens;
 	struct serve_token tokens[ANSWER_MAX]; /* text and top are not kept */
 	struct token_logprob top[ANSWER_MAX][SERVE_MAX_LOGPROBS];
-	char text[4 * ANSWER_MAX];
+	char text[4 * ANSWER_MAX]; /* of several choices each ends with a bar */
 	size_t n_text;
-	size_t n_streamed; /* of it, by on_token */
-	struct serve_result result;
+	size_t n_streamed;          /* of it, by on_token */
+	struct serve_result result; /* of the first choice; their text is not kept */
+	struct serve_result results[ANSWER_MAX_CHOICES];
 	atomic_int n_done, n_released;
 	sem_t done;
 	/* hooks, run on the serving thread */
@@ -62,14 +64,23 @@ static inline void answer_on_token(void *arg, const struct serve_token *t)
 		a->at_token(a);
 }
 
+static inline int answer_n_choices(const struct answer *a)
+{
+	return a->request.n_choices > 1 ? (int)a->request.n_choices : 1;
+}
+
 static inline void answer_on_done(void *arg, const struct serve_result *r)
 {
 	struct answer *a = arg;
 
 	answer_append(a, r->text, r->n_text);
-	a->result = *r;
-	atomic_fetch_add(&a->n_done, 1);
-	sem_post(&a->done);
+	if (answer_n_choices(a) > 1)
+		answer_append(a, "|", 1);
+	if (r->choice < ANSWER_MAX_CHOICES)
+		a->results[r->choice] = *r;
+	a->result = a->results[0];
+	if (atomic_fetch_add(&a->n_done, 1) + 1 == answer_n_choices(a))
+		sem_post(&a->done);
 }
 
 static inline void answer_release(void *owner)
@@ -119,17 +130,21 @@ static inline void answer_wait(struct answer *a)
 	while (sem_wait(&a->done))
 		;
 	a->text[a->n_text < sizeof(a->text) ? a->n_text : sizeof(a->text) - 1] = '\0';
-	assert_int_equal(a->n_done, 1);
+	assert_int_equal(a->n_done, answer_n_choices(a));
 	assert_int_equal(a->n_released, 1);
 }
 
 static inline void answer_assert_same(const struct answer *a, const struct answer *b)
 {
-	assert_int_equal(a->result.finish, b->result.finish);
-	assert_int_equal(a->result.n_generated, b->result.n_generated);
+	assert_int_equal(answer_n_choices(a), answer_n_choices(b));
+	for (int k = 0; k < answer_n_choices(a); k++) {
+		assert_int_equal(a->results[k].finish, b->results[k].finish);
+		assert_int_equal(a->results[k].n_generated, b->results[k].n_generated);
+	}
 	assert_int_equal(a->n_tokens, b->n_tokens);
 	for (size_t i = 0; i < a->n_tokens; i++) {
 		assert_int_equal(a->tokens[i].id, b->tokens[i].id);
+		assert_int_equal(a->tokens[i].choice, b->tokens[i].choice);
 		assert_int_equal(a->tokens[i].has_logprob, b->tokens[i].has_logprob);
 		assert_memory_equal(&a->tokens[i].logprob, &b->tokens[i].logprob, sizeof(float));
 		assert_int_equal(a->tokens[i].n_top, b->tokens[i].n_top);

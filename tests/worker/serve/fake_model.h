@@ -32,6 +32,7 @@ struct model {
 	atomic_size_t kv_live, kv_peak; /* bytes */
 	atomic_size_t max_rows;         /* of a decode step */
 	atomic_size_t chunks;
+	atomic_size_t copied; /* tokens, from cache to cache */
 };
 
 /* With a script, what follows a prompt of n_prompt tokens; then the end-of-text token. */
@@ -41,9 +42,10 @@ struct adapter_layout {
 	const int32_t *script;
 };
 
+/* One mark a token: what is left out of a copy shows in the hash of all. */
 struct kv {
 	size_t capacity, length;
-	uint64_t hash;
+	uint64_t marks[FAKE_CONTEXT];
 };
 
 struct serve_workspace {
@@ -106,6 +108,18 @@ void kv_free(struct kv *kv)
 	mem_free(kv);
 }
 
+void kv_copy(struct kv *dst, const struct kv *src, size_t n)
+{
+	memcpy(dst->marks + n, src->marks + n, (src->length - n) * sizeof(src->marks[0]));
+	dst->length = src->length;
+	atomic_fetch_add(&fake.copied, src->length - n);
+}
+
+size_t kv_length(const struct kv *kv)
+{
+	return kv->length;
+}
+
 enum err serve_workspace_new(
         const struct model *m, size_t max_rows, size_t max_seqs, struct serve_workspace **out)
 {
@@ -125,10 +139,19 @@ void serve_workspace_free(struct serve_workspace *w)
 	mem_free(w);
 }
 
+static inline uint64_t fake_hash(const struct kv *kv)
+{
+	uint64_t h = 0;
+
+	for (size_t i = 0; i < kv->length; i++)
+		h = fake_mix(h, kv->marks[i]);
+	return h;
+}
+
 static inline void fake_logits(const struct kv *kv, const struct edit_run *run, float *logits)
 {
 	const struct adapter_layout *l = run->layout;
-	uint64_t h = fake_mix(kv->hash, l ? l->seed : 0);
+	uint64_t h = fake_mix(fake_hash(kv), l ? l->seed : 0);
 
 	h = fake_mix(h, (uint64_t)(run->strength * 1024));
 	for (size_t j = 0; j < FAKE_VOCAB; j++)
@@ -142,10 +165,9 @@ static inline void fake_logits(const struct kv *kv, const struct edit_run *run, 
 		logits[j] = NAN;
 }
 
-static inline void fake_append(struct kv *kv, int32_t token)
+static inline void fake_append(struct kv *kv, int32_t token, bool begins_chunk)
 {
-	kv->hash = fake_mix(kv->hash, (uint64_t)token + 1);
-	kv->length++;
+	kv->marks[kv->length++] = (uint64_t)token + 1 + (begins_chunk ? 1000 : 0);
 }
 
 static inline void fake_pass_gate(void)
@@ -168,9 +190,8 @@ enum err model_prefill(const struct model *m, struct serve_workspace *w, struct 
 	if (kv->length + n_rows > kv->capacity)
 		return ERR_TOO_LONG;
 	atomic_fetch_add(&fake.chunks, 1);
-	kv->hash = fake_mix(kv->hash, 1000);
 	for (size_t i = 0; i < n_rows; i++) {
-		fake_append(kv, tokens[i]);
+		fake_append(kv, tokens[i], i == 0);
 		if (k < n_logits && logit_rows[k] == i)
 			fake_logits(kv, run, logits + k++ * FAKE_VOCAB);
 	}
@@ -192,7 +213,7 @@ enum err model_decode(const struct model *m, struct serve_workspace *w, size_t n
 		if (kvs[i]->length == kvs[i]->capacity || runs[i].n_rows != 1)
 			return ERR_TOO_LONG;
 	for (size_t i = 0; i < n; i++) {
-		fake_append(kvs[i], tokens[i]);
+		fake_append(kvs[i], tokens[i], false);
 		fake_logits(kvs[i], &runs[i], logits + i * FAKE_VOCAB);
 	}
 	return OK;

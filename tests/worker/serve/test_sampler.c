@@ -260,6 +260,86 @@ static void test_repetition_penalty_counts_prompt_and_generated_once(void **stat
 	assert_int_equal(greedy_with(p, &h, x), 11);
 }
 
+/* Whether id would make the last n tokens of all (n_all) and it come twice: every n-gram is written out. */
+static bool naive_repeats(const int32_t *all, size_t n_all, size_t n, int32_t id)
+{
+	int32_t last[16];
+
+	if (n_all < n)
+		return false;
+	memcpy(last, all + n_all - (n - 1), (n - 1) * sizeof(last[0]));
+	last[n - 1] = id;
+	for (size_t i = 0; i + n <= n_all; i++)
+		if (!memcmp(all + i, last, n * sizeof(last[0])))
+			return true;
+	return false;
+}
+
+static void test_ngrams_come_once_over_prompt_and_generated(void **state)
+{
+	struct sample_params p = plain;
+	struct sampler *s;
+	struct rng r;
+	size_t n_banned = 0;
+
+	(void)state;
+	rng_seed(&r, 1);
+	assert_int_equal(sampler_new(V, &s), OK);
+	for (size_t round = 0; round < 400; round++) {
+		size_t n_all = round % 23, n_prompt = n_all ? rng_next(&r) % (n_all + 1) : 0;
+		int32_t all[23];
+		struct sample_history h = {all, n_prompt, all + n_prompt, n_all - n_prompt};
+		float x[V];
+		const float *adjusted;
+
+		for (size_t i = 0; i < n_all; i++)
+			all[i] = (int32_t)(rng_next(&r) % 3);
+		random_logits(round, x);
+		p.no_repeat_ngram_size = 1 + round % 5;
+		adjusted = sampler_adjust(s, &p, &h, x);
+		for (size_t i = 0; i < V; i++) {
+			bool banned = naive_repeats(all, n_all, p.no_repeat_ngram_size, (int32_t)i);
+
+			assert_true(banned ? adjusted[i] == -INFINITY : adjusted[i] == x[i]);
+			n_banned += banned;
+		}
+	}
+	assert_true(n_banned > 100);
+	sampler_free(s);
+}
+
+static void test_an_ngram_longer_than_memory_bans_nothing(void **state)
+{
+	static const int32_t prompt[] = {1, 1, 1};
+	const struct sample_history h = {prompt, 3, NULL, 0};
+	struct sample_params p = plain;
+	float x[V] = {[1] = 5};
+
+	(void)state;
+	p.no_repeat_ngram_size = SIZE_MAX;
+	assert_int_equal(greedy_with(p, &h, x), 1);
+	p.no_repeat_ngram_size = 4;
+	assert_int_equal(greedy_with(p, &h, x), 1);
+	p.no_repeat_ngram_size = 3;
+	assert_int_equal(greedy_with(p, &h, x), 0);
+}
+
+/* After all others: no bias brings a banned token back. */
+static void test_what_repeats_is_banned_whatever_its_bias(void **state)
+{
+	static const int32_t prompt[] = {7};
+	const struct sample_history h = {prompt, 1, NULL, 0};
+	struct sample_params p = plain;
+	float x[V] = {0};
+
+	(void)state;
+	p.no_repeat_ngram_size = 1;
+	p.n_bias = 1;
+	p.bias[0].id = 7;
+	p.bias[0].bias = 100;
+	assert_int_equal(greedy_with(p, &h, x), 0);
+}
+
 static void test_presence_and_frequency_count_generated_only(void **state)
 {
 	static const int32_t prompt[] = {8, 8}, generated[] = {5, 5, 6};
@@ -404,6 +484,9 @@ int main(void)
 	        cmocka_unit_test(test_tokens_that_weigh_nothing_are_not_drawn),
 	        cmocka_unit_test(test_bias_is_added),
 	        cmocka_unit_test(test_repetition_penalty_counts_prompt_and_generated_once),
+	        cmocka_unit_test(test_ngrams_come_once_over_prompt_and_generated),
+	        cmocka_unit_test(test_an_ngram_longer_than_memory_bans_nothing),
+	        cmocka_unit_test(test_what_repeats_is_banned_whatever_its_bias),
 	        cmocka_unit_test(test_presence_and_frequency_count_generated_only),
 	        cmocka_unit_test(test_a_pick_leaves_no_trace_in_the_next),
 	        cmocka_unit_test(test_logits_that_are_not_finite_are_refused),

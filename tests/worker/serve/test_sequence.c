@@ -13,7 +13,7 @@
 #define END 3
 
 static const struct model_info info = {.vocab_size = N_VOCAB, .eos_ids = {END}, .n_eos = 1};
-static const float ends_here[N_VOCAB] = {0, 0, 0, 5};
+static float ends_here[N_VOCAB] = {0, 0, 0, 5};
 
 /* What was reported. */
 struct report {
@@ -39,7 +39,7 @@ static void on_done(void *arg, const struct serve_result *result)
 }
 
 /* One step of a sequence whose next token is the end of text. */
-static struct report end_text(bool logprobs, const float *logits)
+static struct report end_text(bool logprobs, float *logits)
 {
 	static const int32_t prompt[] = {1};
 	struct report report = {0};
@@ -57,7 +57,7 @@ static struct report end_text(bool logprobs, const float *logits)
 	struct sequence *q;
 
 	assert_int_equal(sampler_new(N_VOCAB, &sampler), OK);
-	assert_int_equal(sequence_new(&request, N_VOCAB, &q), OK);
+	assert_int_equal(sequence_new(&request, &info, N_VOCAB, &q), OK);
 	sequence_advance(q, &info, sampler, logits);
 	sequence_done(q);
 	sampler_free(sampler);

@@ -222,11 +222,8 @@ static void expected_logits(const struct answer *a, const int32_t *all, size_t n
 	struct edit_run run = {.n_rows = 1, .layout = &a->adapter, .strength = a->request.strength};
 	struct kv kv = {0};
 
-	for (size_t i = 0; i < n; i++) {
-		if (i < a->request.n_prompt && i % 8 == 0)
-			kv.hash = fake_mix(kv.hash, 1000);
-		fake_append(&kv, all[i]);
-	}
+	for (size_t i = 0; i < n; i++)
+		fake_append(&kv, all[i], i < a->request.n_prompt && i % 8 == 0);
 	fake_logits(&kv, &run, logits);
 }
 
