@@ -19,10 +19,10 @@
 
 struct inference_group;
 
-/* What a callback of the engine is given. */
+/* What a callback of the engine is given: the first of the choices that its request has. */
 struct group_member {
 	struct inference_group *group;
-	struct inference_choice *choice; /* borrowed from the group */
+	struct inference_choice *choices; /* borrowed from the group */
 };
 
 struct inference_group {
@@ -43,7 +43,7 @@ struct inference_group {
 
 	pthread_mutex_t lock;
 	/* under the lock */
-	size_t n_running; /* members not done, and 1 for the handler */
+	size_t n_running; /* choices not done, and 1 for the handler */
 	size_t n_submitted;
 	bool cancelled; /* nothing more is wanted of the engine */
 
@@ -239,15 +239,16 @@ static void member_token(void *arg, const struct serve_token *token)
 {
 	struct group_member *m = arg;
 	struct inference_group *g = m->group;
+	struct inference_choice *c = &m->choices[token->choice];
 	enum err e;
 
 	if (group_cancelled(g))
 		return;
-	e = inference_choice_token(m->choice, token);
+	e = inference_choice_token(c, token);
 	if (e)
 		group_fail(g, e, NULL);
-	else if (g->request.stream && inference_choice_has_text(m->choice))
-		group_emit_piece(g, m->choice, FINISH_NONE);
+	else if (g->request.stream && inference_choice_has_text(c))
+		group_emit_piece(g, c, FINISH_NONE);
 }
 
 /* What the engine could not finish, in words for the one who asked. */
@@ -273,7 +274,7 @@ static void member_done(void *arg, const struct serve_result *result)
 {
 	struct group_member *m = arg;
 	struct inference_group *g = m->group;
-	struct inference_choice *c = m->choice;
+	struct inference_choice *c = &m->choices[result->choice];
 	enum err e = inference_choice_done(c, result);
 
 	if (result->finish == FINISH_ERROR || result->finish == FINISH_CANCELLED)
@@ -290,16 +291,24 @@ static void member_done(void *arg, const struct serve_result *result)
 
 /* ---- the start ---- */
 
+/* Beams find all choices of a prompt together; otherwise each is sampled on its own. */
+static size_t choices_per_request(const struct inference_group *g)
+{
+	return g->request.sample.beams.n_beams > 1 ? g->request.best_of : 1;
+}
+
 static struct serve_request group_request(struct inference_group *g, struct group_member *m, size_t member)
 {
 	const struct inference_request *r = &g->request;
-	const struct ids *prompt = &r->prompts.items[m->choice->prompt].ids;
+	const struct ids *prompt = &r->prompts.items[m->choices->prompt].ids;
 	size_t room = model_info(worker_model(g->worker))->max_positions - prompt->n;
 	struct serve_request s = {.prompt = prompt->ids,
 	        .n_prompt = prompt->n,
 	        .adapter = inference_adapter_hold(g->adapter),
 	        .strength = (float)r->strength,
 	        .sample = r->sample.params,
+	        .beams = r->sample.beams,
+	        .n_choices = choices_per_request(g),
 	        .max_tokens = r->max_tokens < room ? r->max_tokens : room,
 	        .ignore_eos = r->ignore_eos,
 	        .has_end_id = r->end_id >= 0,
@@ -318,8 +327,8 @@ static struct serve_request group_request(struct inference_group *g, struct grou
 	return s;
 }
 
-/* Submit one member. A client that left meanwhile, or a member that failed, makes the rest pointless:
- * ERR_CANCELLED. */
+/* Submit the request of one member. A client that left meanwhile, or a member that failed, makes the rest
+ * pointless: ERR_CANCELLED. */
 static enum err group_submit(struct inference_group *g, size_t member, struct why *why)
 {
 	struct group_member *m = &g->members[member];
@@ -332,13 +341,13 @@ static enum err group_submit(struct inference_group *g, size_t member, struct wh
 		return ERR_CANCELLED;
 	s = group_request(g, m, member);
 	pthread_mutex_lock(&g->lock);
-	g->n_running++;
+	g->n_running += s.n_choices;
 	pthread_mutex_unlock(&g->lock);
 	e = worker_submit(g->worker, &s, &id, why);
 	if (e) {
 		s.adapter.release(s.adapter.owner);
 		pthread_mutex_lock(&g->lock);
-		g->n_running--;
+		g->n_running -= s.n_choices;
 		pthread_mutex_unlock(&g->lock);
 		return e;
 	}
@@ -391,7 +400,7 @@ static void group_run(struct inference_group *g)
 	exchange_on_gone(g->x, group_gone, g);
 	for (size_t i = 0; g->request.stream && i < g->n_choices; i++)
 		group_emit_opening(g, &g->choices[i]);
-	for (size_t i = 0; !e && i < g->n_choices; i++)
+	for (size_t i = 0; !e && i < g->n_choices; i += choices_per_request(g))
 		e = group_submit(g, i, &why);
 	if (e && e != ERR_CANCELLED)
 		group_fail(g, e, &why);

@@ -49,11 +49,6 @@ static bool is_text_only(const json_t *value)
 	       (json_array_size(value) == 1 && is_string(json_array_get(value, 0), "text"));
 }
 
-static bool is_one_or_less(const json_t *value)
-{
-	return json_is_null(value) || (json_is_integer(value) && json_integer_value(value) <= 1);
-}
-
 static const struct {
 	const char *field;
 	bool (*asks_nothing)(const json_t *value);
@@ -68,9 +63,7 @@ static const struct {
         {"audio", is_nothing, "audio is not supported"},
         {"web_search_options", is_nothing, "web search is not supported"},
         {"suffix", is_nothing, "insertion is not supported; give the text before it as prompt"},
-        {"num_beams", is_one_or_less, "beam search is not supported"},
-        {"use_beam_search", is_nothing, "beam search is not supported"},
-        {"no_repeat_ngram_size", is_nothing, "n-gram blocking is not supported; see repetition_penalty"},
+        {"use_beam_search", is_nothing, "say how many beams with num_beams"},
         {"adapters", is_nothing, "blending adapters is not supported; name one as model"},
         {"min_tokens", is_nothing, "a minimum is not supported; see ignore_eos"},
 };

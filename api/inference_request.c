@@ -75,6 +75,22 @@ static enum err parse_stream(const json_t *body, struct inference_request *r, st
 	return OK;
 }
 
+/* The choices of beams are the best they found: no others are sampled. */
+static enum err check_beams(const struct inference_request *r, struct why *why)
+{
+	size_t n_beams = r->sample.beams.n_beams;
+
+	if (n_beams == 1)
+		return OK;
+	if (r->n > n_beams)
+		return why_param(why, ERR_INVALID, "n", "n (%zu) must not be more than num_beams (%zu)", r->n,
+		        n_beams);
+	if (r->best_of > r->n)
+		return why_param(why, ERR_INVALID, "best_of",
+		        "best_of is for sampling; num_beams says how many answers are weighed");
+	return OK;
+}
+
 static enum err parse_counts(const json_t *body, struct inference_request *r, struct why *why)
 {
 	enum err e;
@@ -89,7 +105,7 @@ static enum err parse_counts(const json_t *body, struct inference_request *r, st
 		        r->best_of, r->n);
 	if (!e && r->stream && r->best_of > r->n)
 		e = why_param(why, ERR_INVALID, "best_of", "best_of greater than n cannot be streamed");
-	return e;
+	return e ? e : check_beams(r, why);
 }
 
 /* max_completion_tokens is max_tokens' newer name and wins. */

@@ -30,7 +30,7 @@ struct inference_request {
 	struct chat_messages messages;     /* owned; chat only */
 	struct sample_request sample;
 	size_t n;          /* choices wanted per prompt */
-	size_t best_of;    /* choices sampled per prompt, >= n */
+	size_t best_of;    /* choices sampled per prompt, >= n; with beams the n best of them */
 	size_t max_tokens; /* may be more than the context holds */
 	bool stream, include_usage, echo, ignore_eos;
 	int32_t end_id; /* of the chat format, -1 = none; once encoded */

@@ -6,12 +6,14 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define SAMPLE_MAX_TEMPERATURE 2.0
 #define SAMPLE_MAX_PENALTY 2.0
 #define SAMPLE_MIN_REPETITION 0.01
 #define SAMPLE_MAX_REPETITION 10.0
 #define SAMPLE_MAX_LOGIT_BIAS 100.0
+#define SAMPLE_MAX_LENGTH_PENALTY 10.0
 
 /* top_k: 0 and -1 both mean all. */
 static enum err parse_top_k(const json_t *body, size_t vocab_size, size_t *out, struct why *why)
@@ -89,10 +91,50 @@ static enum err parse_bias(const json_t *body, size_t vocab_size, struct sample_
 	return OK;
 }
 
+/* true, false or "never". */
+static enum err parse_early_stopping(const json_t *body, enum early_stopping *out, struct why *why)
+{
+	const json_t *value = inference_field(body, "early_stopping");
+	const char *text = json_string_value(value);
+
+	if (!value)
+		return OK;
+	if (!json_is_boolean(value) && !(text && !strcmp(text, "never")))
+		return why_param(why, ERR_INVALID, "early_stopping",
+		        "early_stopping must be true, false or \"never\"");
+	if (text)
+		*out = EARLY_STOPPING_NEVER;
+	else
+		*out = json_is_true(value) ? EARLY_STOPPING_FIRST : EARLY_STOPPING_GUESS;
+	return OK;
+}
+
+/* Beams take the likeliest: a temperature that was asked for cannot be honoured, OpenAI's default is not
+ * meant. */
+static enum err parse_beams(const json_t *body, struct sample_request *out, struct why *why)
+{
+	struct beam_params *b = &out->beams;
+	enum err e = inference_field_size(body, "num_beams", 1, SERVE_MAX_BEAMS, &b->n_beams, why);
+
+	if (!e)
+		e = inference_field_number(body, "length_penalty", -SAMPLE_MAX_LENGTH_PENALTY,
+		        SAMPLE_MAX_LENGTH_PENALTY, &b->length_penalty, why);
+	if (!e)
+		e = parse_early_stopping(body, &b->early_stopping, why);
+	if (e || b->n_beams == 1)
+		return e;
+	if (inference_field(body, "temperature") && out->params.temperature > 0)
+		return why_param(why, ERR_INVALID, "num_beams",
+		        "num_beams above 1 goes with temperature 0 only: beams are not sampled");
+	out->params.temperature = 0;
+	return OK;
+}
+
 enum err sample_request_parse(
         const json_t *body, size_t vocab_size, struct sample_request *out, struct why *why)
 {
-	struct sample_request s = {.params = {.temperature = 1, .top_p = 1, .repetition_penalty = 1}};
+	struct sample_request s = {.params = {.temperature = 1, .top_p = 1, .repetition_penalty = 1},
+	        .beams = {.n_beams = 1, .length_penalty = 1}};
 	struct sample_params *p = &s.params;
 	enum err e;
 
@@ -112,6 +154,11 @@ enum err sample_request_parse(
 	if (!e)
 		e = inference_field_number(body, "repetition_penalty", SAMPLE_MIN_REPETITION,
 		        SAMPLE_MAX_REPETITION, &p->repetition_penalty, why);
+	if (!e)
+		e = inference_field_size(
+		        body, "no_repeat_ngram_size", 0, INT32_MAX, &p->no_repeat_ngram_size, why);
+	if (!e)
+		e = parse_beams(body, &s, why);
 	if (!e)
 		e = parse_seed(body, &s, why);
 	if (!e)

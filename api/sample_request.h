@@ -1,6 +1,6 @@
 /*
- * The sampling fields of a request: how the next token is chosen. JSON to sample_params, checked; and the
- * seed each of several choices draws from. Pure; any thread.
+ * The decoding fields of a request: how the next token is chosen, by sampling or with beams. JSON to
+ * sample_params and beam_params, checked; and the seed each of several choices draws from. Pure; any thread.
  */
 #ifndef REDD_API_SAMPLE_REQUEST_H
 #define REDD_API_SAMPLE_REQUEST_H
@@ -12,10 +12,12 @@
 struct sample_request {
 	struct sample_params params; /* seed is the request's; see sample_request_seed() */
 	bool has_seed;
+	struct beam_params beams; /* n_beams is 1 without */
 };
 
-/* temperature, top_p, top_k, min_p, the penalties, seed and logit_bias, with OpenAI's defaults. Ids of
- * logit_bias are below vocab_size. ERR_INVALID with why->param; *out is untouched then. */
+/* temperature, top_p, top_k, min_p, the penalties, seed and logit_bias, with OpenAI's defaults;
+ * no_repeat_ngram_size, num_beams, length_penalty and early_stopping with Hugging Face's. Ids of logit_bias
+ * are below vocab_size; with beams temperature is 0. ERR_INVALID with why->param; *out is untouched then. */
 enum err sample_request_parse(
         const json_t *body, size_t vocab_size, struct sample_request *out, struct why *why);
 

@@ -28,6 +28,7 @@
 #define WORLD_VOCAB 259
 #define WORLD_CONTEXT 64
 #define WORLD_MAX_REQUESTS 64
+#define WORLD_MAX_CHOICES 8 /* of a request */
 
 /* ---- the exchange ---- */
 
@@ -339,8 +340,8 @@ int32_t chat_format_end_id(const struct chat_format *f, const struct tokenizer *
 
 struct world_request {
 	struct serve_request request;
-	bool done;
-	size_t n_generated;
+	size_t n_done; /* choices */
+	size_t n_generated[WORLD_MAX_CHOICES];
 };
 
 struct worker {
@@ -466,12 +467,14 @@ static inline void world_play_prompt(struct worker *w, size_t i)
 	}
 }
 
-/* A generated token with the text that has become certain. */
-static inline void world_play_token(struct worker *w, size_t i, int32_t id, float logprob, const char *text)
+/* A generated token of one of the i-th request's choices with the text that has become certain. */
+static inline void world_play_choice_token(
+        struct worker *w, size_t i, size_t choice, int32_t id, float logprob, const char *text)
 {
 	const struct serve_request *r = &w->requests[i].request;
 	struct token_logprob tops[2] = {{id, logprob}, {'z', -9}};
-	struct serve_token token = {.id = id,
+	struct serve_token token = {.choice = choice,
+	        .id = id,
 	        .has_logprob = r->logprobs,
 	        .logprob = logprob,
 	        .n_top = r->n_top_logprobs < 2 ? r->n_top_logprobs : 2,
@@ -479,27 +482,35 @@ static inline void world_play_token(struct worker *w, size_t i, int32_t id, floa
 	        .text = text,
 	        .n_text = strlen(text)};
 
-	w->requests[i].n_generated++;
+	w->requests[i].n_generated[choice]++;
 	r->on_token(r->arg, &token);
 }
 
-/* The i-th request's end, with the text held back. As the engine, let the adapter go after on_done. */
+static inline void world_play_token(struct worker *w, size_t i, int32_t id, float logprob, const char *text)
+{
+	world_play_choice_token(w, i, 0, id, logprob, text);
+}
+
+/* The end of the next of the i-th request's choices, with the text held back. The last lets the adapter go.
+ */
 static inline void world_play_done(
         struct worker *w, size_t i, enum serve_finish finish, enum err error, const char *text)
 {
 	const struct serve_request *r = &w->requests[i].request;
 	struct adapter_ref adapter = r->adapter;
-	struct serve_result result = {.finish = finish,
+	size_t n_choices = r->n_choices;
+	size_t choice = w->requests[i].n_done++;
+	struct serve_result result = {.choice = choice,
+	        .finish = finish,
 	        .error = error,
 	        .n_prompt = r->n_prompt,
-	        .n_generated = w->requests[i].n_generated,
+	        .n_generated = w->requests[i].n_generated[choice],
 	        .text = text,
 	        .n_text = strlen(text)};
 
-	assert_false(w->requests[i].done);
-	w->requests[i].done = true;
+	assert_true(choice < r->n_choices);
 	r->on_done(r->arg, &result);
-	if (adapter.release)
+	if (adapter.release && choice + 1 == n_choices)
 		adapter.release(adapter.owner);
 }
 

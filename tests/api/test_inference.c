@@ -110,6 +110,35 @@ static void test_best_of_answers_with_the_likeliest(void **state)
 }
 
 /* What lm-evaluation-harness asks of a local-completions model, and how it reads the answer. */
+static void test_beams_are_one_request_with_several_choices(void **state)
+{
+	struct scene *s = scene_open(COMPLETION,
+	        "{\"model\":\"tuned\",\"prompt\":[\"p\",\"q\"],\"n\":2,\"num_beams\":4,\"max_tokens\":2}");
+	struct worker *w = &s->worker;
+
+	(void)state;
+	assert_int_equal(w->n_requests, 2);
+	assert_int_equal(w->requests[0].request.n_choices, 2);
+	assert_int_equal(w->requests[0].request.beams.n_beams, 4);
+	assert_true(w->requests[0].request.sample.temperature == 0);
+	for (size_t i = 2; i-- > 0;) {
+		world_play_choice_token(w, i, 0, 'a', -1, i ? "c" : "a");
+		world_play_done(w, i, FINISH_STOP, OK, "");
+		world_play_choice_token(w, i, 1, 'b', -2, i ? "d" : "b");
+		world_play_choice_token(w, i, 1, 'b', -2, "x");
+		world_play_done(w, i, FINISH_LENGTH, OK, "!");
+	}
+	assert_int_equal(json_array_size(json_object_get(s->x.reply, "choices")), 4);
+	assert_string_equal(text_of(s, 0), "a");
+	assert_string_equal(text_of(s, 1), "bx!");
+	assert_string_equal(text_of(s, 2), "c");
+	assert_string_equal(text_of(s, 3), "dx!");
+	assert_string_equal(json_string_value(json_object_get(choice_of(s, 0), "finish_reason")), "stop");
+	assert_string_equal(json_string_value(json_object_get(choice_of(s, 1), "finish_reason")), "length");
+	assert_int_equal(usage_of(s->x.reply, "completion_tokens"), 6);
+	scene_close(s);
+}
+
 static void test_evaluation_harness_reads_its_numbers(void **state)
 {
 	struct scene *s =
@@ -209,6 +238,7 @@ int main(void)
 	        cmocka_unit_test(test_prompts_and_samples_are_numbered_in_order),
 	        cmocka_unit_test(test_without_a_seed_choices_differ),
 	        cmocka_unit_test(test_best_of_answers_with_the_likeliest),
+	        cmocka_unit_test(test_beams_are_one_request_with_several_choices),
 	        cmocka_unit_test(test_evaluation_harness_reads_its_numbers),
 	        cmocka_unit_test(test_echo_gives_the_prompt_as_it_was_written),
 	        cmocka_unit_test(test_text_offsets_count_characters),

@@ -119,6 +119,45 @@ static void test_completion_reads_every_field(void **state)
 	inference_request_fini(&r);
 }
 
+static void test_beams_are_read_with_hugging_faces_defaults(void **state)
+{
+	static const struct {
+		const char *fields;
+		struct beam_params beams;
+		size_t no_repeat_ngram_size;
+		double temperature;
+	} cases[] = {
+	        {"\"n\":1", {1, 1, EARLY_STOPPING_GUESS}, 0, 1},
+	        {"\"num_beams\":1,\"temperature\":0.5", {1, 1, EARLY_STOPPING_GUESS}, 0, 0.5},
+	        {"\"num_beams\":2", {2, 1, EARLY_STOPPING_GUESS}, 0, 0},
+	        {"\"num_beams\":32,\"temperature\":0,\"n\":32", {32, 1, EARLY_STOPPING_GUESS}, 0, 0},
+	        {"\"num_beams\":10,\"length_penalty\":0.9,\"no_repeat_ngram_size\":4",
+	                {10, 0.9, EARLY_STOPPING_GUESS}, 4, 0},
+	        {"\"num_beams\":4,\"length_penalty\":-10,\"early_stopping\":true,\"best_of\":1",
+	                {4, -10, EARLY_STOPPING_FIRST}, 0, 0},
+	        {"\"num_beams\":4,\"early_stopping\":\"never\",\"stream\":true", {4, 1, EARLY_STOPPING_NEVER},
+	                0, 0},
+	        {"\"num_beams\":null,\"early_stopping\":false,\"length_penalty\":null",
+	                {1, 1, EARLY_STOPPING_GUESS}, 0, 1},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char *body = mem_printf("{\"model\":\"base\",\"prompt\":\"Hi\",%s}", cases[i].fields);
+		const struct beam_params *expected = &cases[i].beams;
+		struct inference_request r = {0};
+
+		assert_int_equal(parse(INFERENCE_COMPLETION, body, &r, NULL), OK);
+		assert_int_equal(r.sample.beams.n_beams, expected->n_beams);
+		assert_true(r.sample.beams.length_penalty == expected->length_penalty);
+		assert_int_equal(r.sample.beams.early_stopping, expected->early_stopping);
+		assert_int_equal(r.sample.params.no_repeat_ngram_size, cases[i].no_repeat_ngram_size);
+		assert_true(r.sample.params.temperature == cases[i].temperature);
+		inference_request_fini(&r);
+		mem_free(body);
+	}
+}
+
 static void test_chat_takes_what_the_context_holds(void **state)
 {
 	struct inference_request r = {0};
@@ -167,6 +206,17 @@ static void test_out_of_range_names_the_field(void **state)
 	        {"\"presence_penalty\":2.5", "presence_penalty"},
 	        {"\"frequency_penalty\":-3", "frequency_penalty"},
 	        {"\"repetition_penalty\":0", "repetition_penalty"},
+	        {"\"num_beams\":0", "num_beams"},
+	        {"\"num_beams\":33", "num_beams"},
+	        {"\"num_beams\":\"4\"", "num_beams"},
+	        {"\"num_beams\":2.5", "num_beams"},
+	        {"\"length_penalty\":11", "length_penalty"},
+	        {"\"length_penalty\":-11", "length_penalty"},
+	        {"\"length_penalty\":\"1\"", "length_penalty"},
+	        {"\"early_stopping\":\"always\"", "early_stopping"},
+	        {"\"early_stopping\":1", "early_stopping"},
+	        {"\"no_repeat_ngram_size\":-1", "no_repeat_ngram_size"},
+	        {"\"no_repeat_ngram_size\":1.5", "no_repeat_ngram_size"},
 	        {"\"n\":0", "n"},
 	        {"\"n\":129", "n"},
 	        {"\"n\":2.0", "n"},
@@ -226,10 +276,10 @@ static void test_what_cannot_be_honoured_is_refused(void **state)
 	        {"\"audio\":{\"voice\":\"x\"}", "audio"},
 	        {"\"web_search_options\":{\"a\":1}", "web_search_options"},
 	        {"\"suffix\":\"end\"", "suffix"},
-	        {"\"num_beams\":4", "num_beams"},
-	        {"\"num_beams\":\"4\"", "num_beams"},
 	        {"\"use_beam_search\":true", "use_beam_search"},
-	        {"\"no_repeat_ngram_size\":3", "no_repeat_ngram_size"},
+	        {"\"num_beams\":4,\"temperature\":0.5", "num_beams"},
+	        {"\"num_beams\":4,\"n\":5", "n"},
+	        {"\"num_beams\":4,\"n\":2,\"best_of\":3", "best_of"},
 	        {"\"adapters\":[{\"model\":\"a\",\"weight\":1}]", "adapters"},
 	        {"\"min_tokens\":2", "min_tokens"},
 	};
@@ -380,6 +430,7 @@ int main(void)
 	        cmocka_unit_test(test_completion_has_openais_defaults),
 	        cmocka_unit_test(test_null_is_the_default),
 	        cmocka_unit_test(test_completion_reads_every_field),
+	        cmocka_unit_test(test_beams_are_read_with_hugging_faces_defaults),
 	        cmocka_unit_test(test_chat_takes_what_the_context_holds),
 	        cmocka_unit_test(test_max_completion_tokens_wins),
 	        cmocka_unit_test(test_out_of_range_names_the_field),

@@ -17,7 +17,7 @@
 /* Under the lock: the first request at or after i that is not done; n_requests when there is none. */
 static size_t next_running(const struct worker *w, size_t i)
 {
-	while (i < w->n_requests && w->requests[i].done)
+	while (i < w->n_requests && w->requests[i].n_done)
 		i++;
 	return i;
 }
@@ -27,7 +27,7 @@ static void step(struct worker *w, size_t i, bool cancelled)
 {
 	if (cancelled)
 		world_play_done(w, i, FINISH_CANCELLED, OK, "");
-	else if (w->requests[i].n_generated < N_TOKENS)
+	else if (w->requests[i].n_generated[0] < N_TOKENS)
 		world_play_token(w, i, 'a', -1, "a");
 	else
 		world_play_done(w, i, FINISH_LENGTH, OK, "b");
