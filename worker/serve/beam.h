@@ -25,7 +25,7 @@ struct beam_answer {
 	size_t n_tokens; /* the end counts */
 	const struct beam_token *tokens;
 	double score; /* sum of the scores offered / n_tokens ^ length_penalty */
-	bool ended;   /* the last token is an end, which a model that reached max_tokens lacks */
+	bool ended;   /* the last token is an end; else there are max_tokens */
 };
 
 /* p->n_beams and max_tokens are > 0. An answer ends with one of `ends` (borrowed) or after max_tokens.

@@ -11,7 +11,8 @@
 
 struct beam_run;
 
-/* request and ends (n_ends) are borrowed; it has beams and max_tokens > 0, of n_positions with the prompt.
+/* What it needs beside the caches is small to them: some bytes a row and position.
+ * request and ends (n_ends) are borrowed; it has beams and max_tokens > 0, of n_positions with the prompt.
  * ERR_MEM. */
 enum err beam_run_new(const struct serve_request *request, const struct model *m, size_t max_tokens,
         size_t n_positions, size_t n_ends, const int32_t *ends, struct beam_run **out);

@@ -349,7 +349,8 @@ static void advance_beams(
 		q->n_generated += answer.n_tokens - answer.ended;
 	}
 	if (e || over)
-		sequence_end(q, e ? FINISH_ERROR : FINISH_LENGTH, e);
+		sequence_end(
+		        q, e ? FINISH_ERROR : FINISH_LENGTH, e); /* how each ended, its report will say */
 }
 
 void sequence_advance(
