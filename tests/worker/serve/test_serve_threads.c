@@ -5,6 +5,7 @@
 
 #define N_CLIENTS 6
 #define N_REQUESTS 60
+#define MAX_BEAMS 3
 
 struct client {
 	struct serve *s;
@@ -42,6 +43,9 @@ static void *client_main(void *arg)
 
 		answer_init(a, 1 + rng_below(&r, 30), 1 + rng_below(&r, 12), c->seed * N_REQUESTS + i);
 		a->request.ignore_eos = rng_below(&r, 2);
+		a->request.beams =
+		        (struct beam_params){.n_beams = 1 + rng_below(&r, MAX_BEAMS), .length_penalty = 1};
+		a->request.n_choices = 1 + rng_below(&r, a->request.beams.n_beams);
 		c->taken[i] = serve_submit(c->s, &a->request, &a->id, NULL) == OK;
 		if (rng_below(&r, 3) == 0)
 			serve_cancel(c->s, 1 + rng_below(&r, N_CLIENTS * N_REQUESTS));
@@ -93,7 +97,7 @@ static void wait_for_all(struct client *clients)
 
 static void test_every_request_ends_once(void **state)
 {
-	struct serve *s = start(N_CLIENTS * N_REQUESTS);
+	struct serve *s = start(N_CLIENTS * N_REQUESTS * MAX_BEAMS);
 	struct client *clients = clients_start(s);
 	struct serve_stats stats;
 
