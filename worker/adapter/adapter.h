@@ -111,5 +111,9 @@ enum err adapter_write(
  * NULL when the file has none). ERR_FORMAT; ERR_MISMATCH when a tensor fits no site or has another width. */
 enum err adapter_read(const void *data, size_t n, const struct site *sites, size_t n_sites,
         struct adapter_layout **layout, float **params, json_t **manifest, struct why *why);
+/* Read an adapter that someone else may have made: safetensors, or what torch.save wrote (see torch_file.h),
+ * told apart by their content. Otherwise as adapter_read(); also ERR_UNSUPPORTED and ERR_TOO_LARGE. */
+enum err adapter_import(const void *data, size_t n, const struct site *sites, size_t n_sites,
+        struct adapter_layout **layout, float **params, struct why *why);
 
 #endif

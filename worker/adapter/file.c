@@ -104,14 +104,18 @@ static void found_fini(struct found *f)
 	mem_free(f->tensor);
 }
 
-/* A module's path without the model's outer name, which differs between a bare model and one with a head. */
+/* A module's path without what wraps the model: its outer name, which differs between a bare model and one
+ * with a head, and the names of what trained it. */
 static const char *bare_name(const char *name)
 {
-	static const char *const outer[] = {"transformer.", "model."};
+	static const char *const outer[] = {
+	        "transformer.", "model.", "roberta.", "bert.", "base_model.", "module.", NULL};
 
-	for (size_t i = 0; i < sizeof(outer) / sizeof(outer[0]); i++)
-		if (strncmp(name, outer[i], strlen(outer[i])) == 0)
-			return name + strlen(outer[i]);
+	for (const char *const *o = outer; *o; o++)
+		if (strncmp(name, *o, strlen(*o)) == 0) {
+			name += strlen(*o);
+			o = outer - 1;
+		}
 	return name;
 }
 
@@ -177,8 +181,8 @@ static enum err place_tensor(const struct method *m, const struct tensor *t, con
 	if (!shape_fits(t, sites[site].width))
 		return why_set(why, ERR_MISMATCH, "tensor %.200s has %zu numbers, but the module is %zu wide",
 		        t->name, t->n_elements, sites[site].width);
-	if (t->type != TENSOR_F32 && t->type != TENSOR_F16 && t->type != TENSOR_BF16)
-		return why_set(why, ERR_FORMAT, "tensor %.200s: %s is none of F32, F16, BF16", t->name,
+	if (t->type != TENSOR_F32 && t->type != TENSOR_F16 && t->type != TENSOR_BF16 && t->type != TENSOR_F64)
+		return why_set(why, ERR_FORMAT, "tensor %.200s: %s is none of F32, F16, BF16, F64", t->name,
 		        tensor_type_name(t->type));
 	if (f->parts[site] & m->parts[p].bit)
 		return why_set(why, ERR_FORMAT, "tensor %.200s: the same edit is there twice", t->name);
@@ -187,19 +191,19 @@ static enum err place_tensor(const struct method *m, const struct tensor *t, con
 	return OK;
 }
 
-static enum err place_tensors(const struct method *m, const struct safetensors *s, const struct site *sites,
-        size_t n_sites, struct found *f, struct why *why)
+static enum err place_tensors(const struct method *m, const struct tensor *const *tensors, size_t n,
+        const struct site *sites, size_t n_sites, struct found *f, struct why *why)
 {
 	enum err e = OK;
 
-	if (!safetensors_count(s))
+	if (!n)
 		return why_set(why, ERR_FORMAT, "the file holds no tensor");
 	f->parts = mem_calloc(n_sites, sizeof(*f->parts));
 	f->tensor = mem_calloc(n_sites, m->n_parts * sizeof(struct tensor *));
 	if (!f->parts || !f->tensor)
 		return ERR_MEM;
-	for (size_t i = 0; !e && i < safetensors_count(s); i++)
-		e = place_tensor(m, safetensors_at(s, i), sites, n_sites, f, why);
+	for (size_t i = 0; !e && i < n; i++)
+		e = place_tensor(m, tensors[i], sites, n_sites, f, why);
 	return e;
 }
 
@@ -245,6 +249,46 @@ static enum err read_params(
 	return OK;
 }
 
+/* What the tensors give, owned until it is handed over. */
+struct loaded {
+	struct found found;
+	struct adapter_layout *layout;
+	float *params;
+};
+
+static enum err load(const struct tensor *const *tensors, size_t n, const struct site *sites, size_t n_sites,
+        struct loaded *out, struct why *why)
+{
+	struct adapter_spec spec;
+	enum err e = place_tensors(method_get(METHOD_RED), tensors, n, sites, n_sites, &out->found, why);
+
+	if (e)
+		return e;
+	spec_of(sites, n_sites, out->found.parts, &spec);
+	e = layout_build(&spec, sites, n_sites, out->found.parts, &out->layout);
+	if (e)
+		return e;
+	out->params = mem_calloc(out->layout->n_params, sizeof(*out->params));
+	return out->params ? read_params(out->layout, &out->found, out->params, why) : ERR_MEM;
+}
+
+enum err layout_from_tensors(const struct tensor *const *tensors, size_t n, const struct site *sites,
+        size_t n_sites, struct adapter_layout **layout, float **params, struct why *why)
+{
+	struct loaded l = {0};
+	enum err e = load(tensors, n, sites, n_sites, &l, why);
+
+	found_fini(&l.found);
+	if (e) {
+		mem_free(l.params);
+		adapter_layout_free(l.layout);
+		return e;
+	}
+	*layout = l.layout;
+	*params = l.params;
+	return OK;
+}
+
 static enum err read_manifest(const struct safetensors *s, json_t **out, struct why *why)
 {
 	const char *text = safetensors_metadata(s, MANIFEST_KEY);
@@ -265,55 +309,24 @@ static enum err read_manifest(const struct safetensors *s, json_t **out, struct 
 	return OK;
 }
 
-/* All that a file gives, owned until it is handed over. */
-struct loaded {
-	struct found found;
-	struct adapter_layout *layout;
-	float *params;
-	json_t *manifest;
-};
-
-static enum err load(const struct method *m, const struct safetensors *s, const struct site *sites,
-        size_t n_sites, struct loaded *out, struct why *why)
-{
-	struct adapter_spec spec;
-	enum err e = place_tensors(m, s, sites, n_sites, &out->found, why);
-
-	if (!e)
-		e = read_manifest(s, &out->manifest, why);
-	if (e)
-		return e;
-	spec_of(sites, n_sites, out->found.parts, &spec);
-	e = layout_build(&spec, sites, n_sites, out->found.parts, &out->layout);
-	if (e)
-		return e;
-	out->params = mem_calloc(out->layout->n_params, sizeof(*out->params));
-	return out->params ? read_params(out->layout, &out->found, out->params, why) : ERR_MEM;
-}
-
 enum err adapter_read(const void *data, size_t n, const struct site *sites, size_t n_sites,
         struct adapter_layout **layout, float **params, json_t **manifest, struct why *why)
 {
-	struct loaded l = {0};
+	const struct tensor **tensors = NULL;
 	struct safetensors *s = NULL;
+	json_t *j = NULL;
 	enum err e = safetensors_new(data, n, &s, why);
 
 	if (!e)
-		e = load(method_get(METHOD_RED), s, sites, n_sites, &l, why);
-	found_fini(&l.found);
+		e = read_manifest(s, &j, why);
+	if (!e)
+		e = safetensors_list(s, &tensors);
+	if (!e)
+		e = layout_from_tensors(tensors, safetensors_count(s), sites, n_sites, layout, params, why);
+	if (!e && manifest)
+		*manifest = json_incref(j);
+	json_decref(j);
+	mem_free(tensors);
 	safetensors_free(s);
-	if (e)
-		goto fail;
-	*layout = l.layout;
-	*params = l.params;
-	if (manifest)
-		*manifest = l.manifest;
-	else
-		json_decref(l.manifest);
-	return OK;
-fail:
-	json_decref(l.manifest);
-	mem_free(l.params);
-	adapter_layout_free(l.layout);
 	return e;
 }

@@ -6,6 +6,7 @@
 
 #include "worker/adapter/adapter.h"
 #include "worker/adapter/method.h"
+#include "worker/adapter/safetensors.h"
 
 struct adapter_layout {
 	struct adapter_spec spec;
@@ -21,5 +22,10 @@ struct adapter_layout {
  * ERR_MEM. */
 enum err layout_build(const struct adapter_spec *spec, const struct site *sites, size_t n_sites,
         const unsigned *parts, struct adapter_layout **out);
+/* A layout of what the tensors edit, and their numbers; mem_free(*params). Names may lack or have more of the
+ * model's outer names than sites' when that leaves no doubt. ERR_MISMATCH when a tensor fits no site or has
+ * another width, ERR_FORMAT for what is no edit. */
+enum err layout_from_tensors(const struct tensor *const *tensors, size_t n, const struct site *sites,
+        size_t n_sites, struct adapter_layout **layout, float **params, struct why *why);
 
 #endif

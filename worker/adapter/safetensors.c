@@ -33,6 +33,11 @@ const char *tensor_type_name(enum tensor_type type)
 	return type_table[type].name;
 }
 
+size_t tensor_type_bytes(enum tensor_type type)
+{
+	return type_table[type].bytes;
+}
+
 static enum err read_header(
         const unsigned char *data, size_t n, json_t **out, size_t *header_bytes, struct why *why)
 {
@@ -255,6 +260,18 @@ const struct tensor *safetensors_at(const struct safetensors *s, size_t i)
 	return &s->tensors[i];
 }
 
+enum err safetensors_list(const struct safetensors *s, const struct tensor ***out)
+{
+	const struct tensor **list = mem_calloc(s->n, sizeof(const struct tensor *));
+
+	if (!list)
+		return ERR_MEM;
+	for (size_t i = 0; i < s->n; i++)
+		list[i] = &s->tensors[i];
+	*out = list;
+	return OK;
+}
+
 const struct tensor *safetensors_find(const struct safetensors *s, const char *name)
 {
 	struct tensor key = {.name = name};
@@ -265,6 +282,16 @@ const struct tensor *safetensors_find(const struct safetensors *s, const char *n
 const char *safetensors_metadata(const struct safetensors *s, const char *key)
 {
 	return json_string_value(json_object_get(s->meta, key));
+}
+
+static void from_f64(size_t n, const unsigned char *src, float *dst)
+{
+	double v;
+
+	for (size_t i = 0; i < n; i++) {
+		memcpy(&v, src + i * sizeof(v), sizeof(v));
+		dst[i] = (float)v;
+	}
 }
 
 enum err tensor_read_f32(const struct tensor *t, size_t first, size_t n, float *dst)
@@ -280,6 +307,9 @@ enum err tensor_read_f32(const struct tensor *t, size_t first, size_t n, float *
 		return OK;
 	case TENSOR_BF16:
 		vec_from_bf16(n, src, dst);
+		return OK;
+	case TENSOR_F64:
+		from_f64(n, src, dst);
 		return OK;
 	default:
 		return ERR_UNSUPPORTED;

@@ -59,6 +59,8 @@ void safetensors_free(struct safetensors *s);
 size_t safetensors_count(const struct safetensors *s);
 /* The i-th tensor (i < count), by name in byte order. It lives as long as s. */
 const struct tensor *safetensors_at(const struct safetensors *s, size_t i);
+/* All of them in that order; mem_free(*out). ERR_MEM. */
+enum err safetensors_list(const struct safetensors *s, const struct tensor ***out);
 /* NULL when there is none of that name. */
 const struct tensor *safetensors_find(const struct safetensors *s, const char *name);
 /* A value of __metadata__, borrowed from s; NULL when it is not there. */
@@ -66,8 +68,10 @@ const char *safetensors_metadata(const struct safetensors *s, const char *key);
 
 /* "F32" and so on. */
 const char *tensor_type_name(enum tensor_type type);
-/* Elements first .. first + n - 1 as float32, exactly, into dst (n). ERR_UNSUPPORTED when t is none of F32,
- * F16, BF16. */
+/* Of one element. */
+size_t tensor_type_bytes(enum tensor_type type);
+/* Elements first .. first + n - 1 as float32 into dst (n): exactly, but F64 rounded to the nearest, infinite
+ * where it is too large. ERR_UNSUPPORTED when t is none of F32, F16, BF16, F64. */
 enum err tensor_read_f32(const struct tensor *t, size_t first, size_t n, float *dst);
 
 #endif
