@@ -87,6 +87,34 @@ enum err adapter_insert(struct db *db, const struct adapter_record *a)
 	return query_run(&q);
 }
 
+static enum err write_adapter(struct db *db, void *arg)
+{
+	return adapter_insert(db, arg);
+}
+
+enum err store_adapter_add(struct store *s, const struct adapter_new *in, struct adapter_record *out)
+{
+	struct adapter_record a = {0};
+	char *manifest = mem_strdup(in->manifest);
+	enum err err = ERR_MEM;
+
+	if (!manifest)
+		return err;
+	err = adapter_describe(&a, in->name, in->parent, manifest, in->content, in->n_content);
+	if (!err && !text_fits(in->tenant_id, sizeof(a.tenant_id)))
+		err = ERR_NOT_FOUND;
+	if (!err) {
+		memcpy(a.tenant_id, in->tenant_id, strlen(in->tenant_id) + 1);
+		err = writer_call(s->writer, write_adapter, &a);
+	}
+	a.content = NULL;
+	if (!err && out)
+		*out = a;
+	else
+		mem_free(manifest);
+	return err;
+}
+
 enum err store_adapter_get(
         struct store *s, const char *tenant_id, const char *name, struct adapter_record *out)
 {

@@ -83,7 +83,7 @@ enum err contents_create(const struct contents *c, char name[STORE_ID_SIZE], int
 
 	if (err)
 		return err;
-	*fd = openat(c->tmp_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	*fd = openat(c->tmp_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	return *fd < 0 ? ERR_IO : OK;
 }
 

@@ -19,7 +19,7 @@ struct contents {
 
 enum err contents_open(struct contents *c, int dir_fd, struct why *why);
 void contents_close(struct contents *c);
-/* A new empty file for writing; name is what the next three want. */
+/* A new empty file for writing and reading; name is what the next three want. */
 enum err contents_create(const struct contents *c, char name[STORE_ID_SIZE], int *fd);
 /* Put it on disk as the content of id. The file at fd stays open. On error it is still under name. */
 enum err contents_publish(const struct contents *c, const char *name, int fd, const char *id);

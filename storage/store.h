@@ -256,8 +256,22 @@ enum err store_adapter_get(struct store *s, const char *tenant_id, const char *n
 /* Without content. Checkpoints are listed only on request. */
 enum err store_adapter_list(struct store *s, const char *tenant_id, bool checkpoints, const struct page *page,
         struct adapter_record **items, size_t *n, bool *has_more);
+/* One that no job of ours made. Strings and content are borrowed. *out, which may be NULL, is the record
+ * without its content. ERR_EXISTS: the name is taken; ERR_NOT_FOUND: no such tenant; ERR_INVALID: a name is
+ * too long. */
+struct adapter_new {
+	const char *tenant_id, *name, *parent, *manifest;
+	const void *content;
+	size_t n_content;
+};
+enum err store_adapter_add(struct store *s, const struct adapter_new *in, struct adapter_record *out);
 /* And, of a job's final adapter, its checkpoints. ERR_NOT_FOUND. */
 enum err store_adapter_delete(struct store *s, const char *tenant_id, const char *name);
+
+/* ---- scratch ---- */
+
+/* An empty file beside the store's own, without a name, for reading and writing: gone once closed. */
+enum err store_scratch_open(struct store *s, int *fd);
 
 /* ---- aliases: stable names, switched from one adapter to another atomically ---- */
 

@@ -276,6 +276,77 @@ static void test_adapter_goes_with_its_checkpoints(void **state)
 	assert_int_equal(status_of(f, id), JOB_SUCCEEDED);
 }
 
+static struct adapter_new import_of(const struct fixture *f)
+{
+	return (struct adapter_new){.tenant_id = f->ann.id,
+	        .name = "ft:base:ann:mine:1",
+	        .parent = "base",
+	        .manifest = "{\"imported_from\":\"x.pth\"}",
+	        .content = "w\0ights",
+	        .n_content = 7};
+}
+
+static void test_an_added_adapter_is_durable_and_its_tenants_alone(void **state)
+{
+	struct fixture *f = *state;
+	struct adapter_new in = import_of(f);
+	struct adapter_record added, a;
+
+	assert_int_equal(store_adapter_add(f->s, &in, &added), OK);
+	assert_int_equal(strncmp(added.id, "adapter-", 8), 0);
+	assert_string_equal(added.name, in.name);
+	assert_int_equal(added.bytes, 7);
+	assert_null(added.content);
+	fixture_reopen(f);
+	assert_int_equal(store_adapter_get(f->s, f->bob.id, in.name, &a), ERR_NOT_FOUND);
+	assert_int_equal(store_adapter_get(f->s, f->ann.id, in.name, &a), OK);
+	assert_string_equal(a.id, added.id);
+	assert_string_equal(a.sha256, added.sha256);
+	assert_string_equal(a.job_id, "");
+	assert_string_equal(a.parent, "base");
+	assert_string_equal(a.manifest, in.manifest);
+	assert_false(a.checkpoint);
+	assert_memory_equal(a.content, "w\0ights", 7);
+	adapter_record_fini(&a);
+	adapter_record_fini(&added);
+	assert_int_equal(store_adapter_delete(f->s, f->ann.id, in.name), OK);
+	assert_int_equal(store_adapter_get(f->s, f->ann.id, in.name, &a), ERR_NOT_FOUND);
+}
+
+static void test_adding_takes_no_name_that_is_taken_and_no_tenant_that_is_not(void **state)
+{
+	struct fixture *f = *state;
+	struct adapter_new in = import_of(f);
+	char name[STORE_MODEL_SIZE + 1];
+
+	assert_int_equal(store_adapter_add(f->s, &in, NULL), OK);
+	in.tenant_id = f->bob.id;
+	assert_int_equal(store_adapter_add(f->s, &in, NULL), ERR_EXISTS);
+	in.name = "ft:base:ann:mine:2";
+	in.tenant_id = "tenant-nobody";
+	assert_int_equal(store_adapter_add(f->s, &in, NULL), ERR_NOT_FOUND);
+	memset(name, 'a', sizeof(name));
+	name[STORE_MODEL_SIZE] = '\0';
+	in.tenant_id = f->ann.id;
+	in.name = name;
+	assert_int_equal(store_adapter_add(f->s, &in, NULL), ERR_INVALID);
+	assert_int_equal(sql(f, "SELECT count(*) FROM adapter"), 1);
+}
+
+static void test_scratch_can_be_read_back_and_leaves_nothing(void **state)
+{
+	struct fixture *f = *state;
+	char got[5];
+	int fd;
+
+	assert_int_equal(store_scratch_open(f->s, &fd), OK);
+	assert_int_equal(count_entries(f, "tmp"), 0);
+	assert_int_equal(write(fd, "hello", 5), 5);
+	assert_int_equal(pread(fd, got, 5, 0), 5);
+	assert_memory_equal(got, "hello", 5);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -288,6 +359,9 @@ int main(void)
 	        STORE_TEST(test_success_under_a_name_that_is_taken_does_nothing),
 	        STORE_TEST(test_adapters_list_checkpoints_on_request),
 	        STORE_TEST(test_adapter_goes_with_its_checkpoints),
+	        STORE_TEST(test_an_added_adapter_is_durable_and_its_tenants_alone),
+	        STORE_TEST(test_adding_takes_no_name_that_is_taken_and_no_tenant_that_is_not),
+	        STORE_TEST(test_scratch_can_be_read_back_and_leaves_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
