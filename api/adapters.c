@@ -1,4 +1,5 @@
-/* /v1/adapters and /v1/aliases: an adapter's file, and stable names for adapters. Pool threads. */
+/* /v1/adapters and /v1/aliases: adapters' files, and stable names for adapters. Pool threads. */
+#include "api/adapter_files.h"
 #include "api/edge.h"
 #include "api/wire.h"
 #include "core/mem.h"
@@ -22,9 +23,11 @@ static enum exchange_verdict adapters_content(struct exchange *x)
 	struct why why = {0};
 	enum err e;
 
+	if (format && strcmp(format, "folded") == 0)
+		return adapter_reply_folded(x, name);
 	if (format && strcmp(format, "safetensors") != 0) {
 		e = why_param(&why, ERR_UNSUPPORTED, "format",
-		        "format '%.40s' is not supported: safetensors is.", format);
+		        "format '%.40s' is not supported: safetensors and folded are.", format);
 		return exchange_reply_error(x, e, &why);
 	}
 	e = store_adapter_get(exchange_store(x), exchange_tenant(x)->id, name, &a);
@@ -128,6 +131,7 @@ static enum exchange_verdict aliases_list(struct exchange *x)
 }
 
 const struct route adapters_routes[] = {
+        {"POST", "/v1/adapters", ROUTE_TENANT, adapter_import_post},
         {"GET", "/v1/adapters/{}/content", ROUTE_TENANT, adapters_content},
         {"GET", "/v1/aliases", ROUTE_TENANT, aliases_list},
         {"GET", "/v1/aliases/{}", ROUTE_TENANT, aliases_get},

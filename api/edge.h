@@ -24,6 +24,7 @@
 #include "api/upload.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define EDGE_MAX_BODY_BYTES ((size_t)16 << 20)
 #define EDGE_MAX_FILE_BYTES ((int64_t)1 << 30)
@@ -108,6 +109,8 @@ struct api {
 	struct auth *auth;
 	struct replay *replay;
 	struct job_hub *jobs;
+
+	atomic_flag folding; /* anyone's: a handler writes a folded checkpoint */
 
 	/* the loop's */
 	struct MHD_Daemon *mhd;

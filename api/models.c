@@ -1,5 +1,6 @@
 /* /v1/models: the base and the tenant's own adapters. Pool threads. */
 #include "api/edge.h"
+#include "api/model_json.h"
 #include "api/wire.h"
 
 #include <string.h>
@@ -24,12 +25,10 @@ static json_t *adapter_json(const struct adapter_record *a)
 	return manifest;
 }
 
-static json_t *model_json(const struct exchange *x, const struct adapter_record *a)
+json_t *model_json(const struct tenant *owner, const struct adapter_record *a)
 {
-	const struct tenant *t = exchange_tenant((struct exchange *)x);
-
 	return json_pack("{s:s, s:s, s:I, s:s, s:o, s:o}", "id", a->name, "object", "model", "created",
-	        (json_int_t)a->created_at, "owned_by", t->name, "parent", wire_string_or_null(a->parent),
+	        (json_int_t)a->created_at, "owned_by", owner->name, "parent", wire_string_or_null(a->parent),
 	        "adapter", adapter_json(a));
 }
 
@@ -97,7 +96,7 @@ static enum exchange_verdict models_list(struct exchange *x)
 	if (with_base)
 		json_array_append_new(data, base_json(exchange_worker(x)));
 	for (size_t i = 0; i < n && json_array_size(data) < page.limit; i++)
-		json_array_append_new(data, model_json(x, &items[i]));
+		json_array_append_new(data, model_json(exchange_tenant(x), &items[i]));
 	more = more || json_array_size(data) < n + with_base;
 	adapter_record_list_free(items, n);
 	return exchange_reply_json(x, 200, wire_list(data, more));
@@ -115,7 +114,7 @@ static enum exchange_verdict models_get(struct exchange *x)
 	e = store_adapter_get(exchange_store(x), exchange_tenant(x)->id, name, &a);
 	if (e)
 		return reply_model_error(x, e, name);
-	json = model_json(x, &a);
+	json = model_json(exchange_tenant(x), &a);
 	adapter_record_fini(&a);
 	return exchange_reply_json(x, 200, json);
 }

@@ -29,3 +29,9 @@ float *adapter_shift_grads(const struct adapter_layout *l, size_t site, float *g
 
 	return slot->parts & PART_BIAS ? grads + slot_part_offset(slot, PART_BIAS) : NULL;
 }
+
+bool adapter_affine(
+        const struct adapter_layout *l, const float *params, size_t site, float *scale, float *shift)
+{
+	return l->method->affine(&l->slots[site], params, scale, shift);
+}

@@ -101,6 +101,11 @@ void adapter_backward(const struct edit_run *run, size_t site, float *dh, size_t
  * when none is trained there. For a caller that knows that gradient more exactly than a sum over rows. */
 float *adapter_shift_grads(const struct adapter_layout *l, size_t site, float *grads);
 
+/* The edit at an edited site as h' = scale * h + shift, (width) each, for folding it into the module's own
+ * weights. False when it is none such. */
+bool adapter_affine(
+        const struct adapter_layout *l, const float *params, size_t site, float *scale, float *shift);
+
 /* Serialise as safetensors: F32 tensors (1, width) named NAME.delta_vector.activation_scaling / _bias in site
  * order, with `manifest` (a JSON object or NULL) as __metadata__ {"manifest": "..."}. Same input, same bytes.
  * Appends to out. */

@@ -29,6 +29,8 @@ struct method {
 	/* Edit n_rows rows of h in place; params and grads point at the layout's start, not at the slot's. */
 	void (*forward)(const struct slot *slot, const float *params, float strength, size_t n_rows, float *h,
 	        size_t ldh);
+	/* As adapter_affine(); the slot is edited. */
+	bool (*affine)(const struct slot *slot, const float *params, float *scale, float *shift);
 	/* As adapter_backward(). */
 	void (*backward)(const struct slot *slot, const float *params, size_t n_rows, float *dh, size_t lddh,
 	        const float *h, size_t ldh, float *grads);

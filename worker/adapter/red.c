@@ -53,6 +53,17 @@ static void red_backward(const struct slot *slot, const float *params, size_t n_
 	        part_grads(slot, grads, PART_SCALE), part_grads(slot, grads, PART_BIAS));
 }
 
+static bool red_affine(const struct slot *slot, const float *params, float *scale, float *shift)
+{
+	const float *s = part(slot, params, PART_SCALE), *b = part(slot, params, PART_BIAS);
+
+	for (size_t c = 0; c < slot->width; c++) {
+		scale[c] = s ? s[c] : 1;
+		shift[c] = b ? b[c] : 0;
+	}
+	return true;
+}
+
 static const struct method_part red_parts[] = {
         {PART_SCALE, "scale", ".delta_vector.activation_scaling", 1},
         {PART_BIAS, "bias", ".delta_vector.activation_bias", 0},
@@ -64,4 +75,5 @@ const struct method method_red = {
         .n_parts = sizeof(red_parts) / sizeof(red_parts[0]),
         .forward = red_forward,
         .backward = red_backward,
+        .affine = red_affine,
 };

@@ -61,6 +61,9 @@ struct family {
 	const char *prefix;                /* before every module path below, and optional in files */
 	const char *layers;                /* "h" in "transformer.h.0.attn.c_proj" */
 	const char *modules[MODULE_COUNT]; /* path below the layer; NULL = the family has none */
+	/* Switches of config.json that give biases to all modules of attention, or of the feed-forward part,
+	 * where weights have none; NULL = there is no such switch. */
+	const char *attn_bias_key, *ffn_bias_key;
 	const char *embedding, *position_embedding, *final_norm, *head;
 	enum err (*configure)(const json_t *config, struct arch *arch, struct why *why);
 };

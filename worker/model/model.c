@@ -106,6 +106,10 @@ enum err model_open(const char *dir, struct model **out, struct why *why)
 	enum err e = m ? OK : ERR_MEM;
 
 	hash_init(&hash);
+	if (!e) {
+		m->dir = mem_strdup(dir);
+		e = m->dir ? OK : ERR_MEM;
+	}
 	if (!e)
 		e = model_read_config(m, dir, why);
 	if (!e)
@@ -135,6 +139,7 @@ void model_close(struct model *m)
 		return;
 	weights_close(&m->weights);
 	mem_free(m->sites);
+	mem_free(m->dir);
 	mem_free(m->rope_cos);
 	mem_free(m->rope_sin);
 	mem_free(m);

@@ -196,3 +196,13 @@ const struct tensor *shards_find(const struct shards *s, const char *name)
 	}
 	return NULL;
 }
+
+size_t shards_count(const struct shards *s)
+{
+	return s->n;
+}
+
+const struct safetensors *shards_at(const struct shards *s, size_t i)
+{
+	return s->items[i].tensors;
+}

@@ -15,5 +15,8 @@ enum err shards_open(const char *dir, struct shards **out, struct why *why);
 void shards_close(struct shards *s);
 /* A tensor by its exact name, in any shard; NULL when there is none. It points into the mapping. */
 const struct tensor *shards_find(const struct shards *s, const char *name);
+/* The files, one by one (i < count). */
+size_t shards_count(const struct shards *s);
+const struct safetensors *shards_at(const struct shards *s, size_t i);
 
 #endif

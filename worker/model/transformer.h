@@ -12,6 +12,7 @@
 #include "worker/model/weights.h"
 
 struct model {
+	char *dir; /* owned: what was opened */
 	struct arch arch;
 	struct weights weights;
 	struct model_info info;
