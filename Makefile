@@ -30,6 +30,10 @@ ifeq ($(VARIANT),asan)
 SANITIZE  := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 else ifeq ($(VARIANT),tsan)
 SANITIZE  := -fsanitize=thread -fno-omit-frame-pointer
+else ifeq ($(VARIANT),fuzz)
+CC        := clang
+WERROR    :=
+SANITIZE  := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 endif
 
 # Debian packages, and the pkg-config modules they bring.
@@ -51,18 +55,20 @@ LIB_SRC  := $(filter-out $(REDD_SRC) $(CTL_SRC),$(wildcard daemon/*.c daemon/*/*
 	worker/*/*.c api/*.c))
 TEST_SUPPORT_SRC := $(wildcard tests/support/*.c)
 TEST_SRC  := $(shell find tests -name 'test_*.c' 2>/dev/null | sort)
+FUZZ_SRC  := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH_SRC := $(wildcard tests/bench/*.c)
 HEADERS   := $(shell find daemon storage worker api tests -name '*.h' 2>/dev/null)
 
 obj = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 LIB       := $(OUT)/libredd.a
 TESTS     := $(patsubst tests/%.c,$(OUT)/tests/%,$(TEST_SRC))
+FUZZERS   := $(patsubst tests/fuzz/%.c,$(OUT)/%,$(FUZZ_SRC))
 BENCHES   := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(BENCH_SRC))
 # Tests of what threads do together, run under ThreadSanitizer too.
 TSAN_TESTS := $(filter %_threads,$(TESTS))
-ALL_OBJ   := $(call obj,$(LIB_SRC) $(REDD_SRC) $(CTL_SRC) $(TEST_SUPPORT_SRC) $(TEST_SRC) $(BENCH_SRC) tests/demo/demo.c)
+ALL_OBJ   := $(call obj,$(LIB_SRC) $(REDD_SRC) $(CTL_SRC) $(TEST_SUPPORT_SRC) $(TEST_SRC) $(FUZZ_SRC) $(BENCH_SRC) tests/demo/demo.c)
 
-.PHONY: all programs tests deps deps-if-missing demo demo-run check check-run check-variant check-tsan bench lint \
+.PHONY: all programs tests deps deps-if-missing demo demo-run check check-run check-variant check-tsan bench fuzz fuzz-run lint \
 	format install uninstall clean help
 
 all: ## Build redd and redctl (the default); VARIANT=release|asan|tsan
@@ -104,14 +110,25 @@ bench: ## Measure the machine's limits and redd against them
 bench: $(BENCHES) programs
 	@set -e; for b in $(BENCHES); do $$b; done
 
+fuzz: ## Run each fuzz target for FUZZ_SECONDS (60) under sanitizers; needs clang; finds land in build/fuzz/
+fuzz:
+	@$(MAKE) --no-print-directory VARIANT=fuzz fuzz-run
+
+FUZZ_SECONDS ?= 60
+fuzz-run: $(FUZZERS)
+	@set -e; for f in $(FUZZERS); do name=$${f##*/fuzz_}; mkdir -p $(OUT)/corpus/$$name; \
+		echo "== $$name, $(FUZZ_SECONDS) s"; \
+		$$f -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=4096 -max_len=65536 -verbosity=0 \
+			-print_final_stats=1 -artifact_prefix=$(OUT)/$$name- $(OUT)/corpus/$$name tests/fuzz/corpus/$$name; done
+
 lint: ## Check formatting, dependency rules, and run cppcheck where it is installed
-	@clang-format --dry-run -Werror $(LIB_SRC) $(REDD_SRC) $(CTL_SRC) $(TEST_SRC) $(TEST_SUPPORT_SRC) $(HEADERS)
+	@clang-format --dry-run -Werror $(LIB_SRC) $(REDD_SRC) $(CTL_SRC) $(TEST_SRC) $(FUZZ_SRC) $(TEST_SUPPORT_SRC) $(HEADERS)
 	@sh tests/rules/rules.sh
 	@! command -v cppcheck >/dev/null || cppcheck --quiet --inline-suppr --error-exitcode=1 -I. -Idaemon \
 		--enable=warning,portability $(LIB_SRC) $(REDD_SRC) $(CTL_SRC)
 
 format: ## Format all C sources in place
-	clang-format -i $(LIB_SRC) $(REDD_SRC) $(CTL_SRC) $(TEST_SRC) $(TEST_SUPPORT_SRC) $(BENCH_SRC) $(HEADERS)
+	clang-format -i $(LIB_SRC) $(REDD_SRC) $(CTL_SRC) $(TEST_SRC) $(FUZZ_SRC) $(TEST_SUPPORT_SRC) $(BENCH_SRC) $(HEADERS)
 
 install: ## Install under DESTDIR and PREFIX: programs, the bundled base, unit files, sample configuration
 install: programs
@@ -154,11 +171,24 @@ $(LIB): $(call obj,$(LIB_SRC))
 
 $(TESTS): $(OUT)/tests/%: $(OUT)/obj/tests/%.o $(call obj,$(TEST_SUPPORT_SRC)) $(LIB)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PKG_ALL)) -lm
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(shell pkg-config --libs $(PKG_ALL)) -lm
+
+# One test runs every fuzz target over its corpus.
+$(OUT)/tests/fuzz/test_corpus: $(call obj,$(FUZZ_SRC))
+
+$(FUZZERS): $(OUT)/fuzz_%: tests/fuzz/fuzz_%.c $(LIB)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(PKG_CFLAGS) $(CFLAGS_ALL) -fsanitize=fuzzer -DFUZZ_ENGINE $(LDFLAGS) -o $@ $^ \
+		$(shell pkg-config --libs $(PKG_DAEMON)) -lm
 
 $(BENCHES): $(OUT)/bench/%: $(OUT)/obj/tests/bench/%.o $(call obj,$(TEST_SUPPORT_SRC)) $(LIB)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PKG_ALL)) -lm
+
+ifeq ($(VARIANT),fuzz)
+# The kernels are written with pragmas of gcc's, and parse nothing.
+$(OUT)/obj/worker/math/%.o: private CC := gcc
+$(OUT)/obj/worker/math/%.o: private SANITIZE :=
+endif
 
 $(OUT)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
