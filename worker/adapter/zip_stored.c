@@ -59,8 +59,8 @@ static enum err read_end64(struct directory *d, size_t end, struct why *why)
 	if (end < LOCATOR_BYTES || number(d->file + end - LOCATOR_BYTES, 4) != LOCATOR_SIGNATURE)
 		return OK;
 	at = number(d->file + end - LOCATOR_BYTES + 8, 8);
-	p = d->file + at;
-	if (!inside(d, at, END64_BYTES) || number(p, 4) != END64_SIGNATURE)
+	p = inside(d, at, END64_BYTES) ? d->file + at : NULL;
+	if (!p || number(p, 4) != END64_SIGNATURE)
 		return why_set(why, ERR_FORMAT, "the zip archive's zip64 record is not where it should be");
 	d->n_entries = number(p + 32, 8);
 	d->n_bytes = number(p + 40, 8);
@@ -120,10 +120,10 @@ static bool read_extra(const unsigned char *x, size_t n, uint64_t *const fields[
 static enum err read_local(
         const struct directory *d, uint64_t at, uint64_t n_bytes, struct zip_entry *z, struct why *why)
 {
-	const unsigned char *p = d->file + at;
 	uint64_t n_head = LOCAL_BYTES;
+	const unsigned char *p = inside(d, at, n_head) ? d->file + at : NULL;
 
-	if (!inside(d, at, n_head) || number(p, 4) != LOCAL_SIGNATURE)
+	if (!p || number(p, 4) != LOCAL_SIGNATURE)
 		return why_set(why, ERR_FORMAT, "zip entry %.*s is not where the directory says",
 		        (int)z->n_name, z->name);
 	n_head += number(p + 26, 2) + number(p + 28, 2);
