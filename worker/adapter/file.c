@@ -109,13 +109,16 @@ static void found_fini(struct found *f)
 static const char *bare_name(const char *name)
 {
 	static const char *const outer[] = {
-	        "transformer.", "model.", "roberta.", "bert.", "base_model.", "module.", NULL};
+	        "transformer.", "model.", "roberta.", "bert.", "base_model.", "module."};
+	size_t i = 0;
 
-	for (const char *const *o = outer; *o; o++)
-		if (strncmp(name, *o, strlen(*o)) == 0) {
-			name += strlen(*o);
-			o = outer - 1;
-		}
+	while (i < sizeof(outer) / sizeof(outer[0])) {
+		size_t n = strlen(outer[i]);
+		bool there = strncmp(name, outer[i], n) == 0;
+
+		name += there ? n : 0;
+		i = there ? 0 : i + 1; /* under one wrapper there may be another */
+	}
 	return name;
 }
 
