@@ -106,9 +106,10 @@ check-variant: $(TESTS) programs
 check-tsan: $(TSAN_TESTS) programs
 	@OUT=$(OUT) sh tests/run.sh $(TSAN_TESTS)
 
-bench: ## Measure the machine's limits and redd against them
+bench: ## Measure the machine's limits and redd against them; TRAIN=, VALID= JSONL files add a table of RED's variants
 bench: $(BENCHES) programs
 	@set -e; for b in $(BENCHES); do $$b; done
+	@[ -z "$(TRAIN)" ] || OUT=$(OUT) TRAIN=$(TRAIN) VALID=$(VALID) sh tests/bench/variants.sh
 
 fuzz: ## Run each fuzz target for FUZZ_SECONDS (60) under sanitizers; needs clang; finds land in build/fuzz/
 fuzz:
