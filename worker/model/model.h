@@ -58,30 +58,45 @@ enum err model_config_sites(const char *config_json, struct site **sites, size_t
 
 /* ---- training ---- */
 
-/* One packed piece of a step: sequences one after the other, all under one adapter. */
+/* One packed piece of a step: sequences one after the other, all under one adapter. What a kind of base does
+ * not speak of is zero. */
 struct train_batch {
 	size_t n_rows;         /* N, the sum of lengths */
-	const int32_t *tokens; /* (N) */
-	const int32_t *labels; /* (N): the token that row must predict, or -1: no loss here */
-	const float *weights;  /* (N): weight of each label, or NULL for 1 */
+	const int32_t *tokens; /* (N); seq2seq: the decoder's, each sequence from decoder_start_id on */
+	const int32_t *labels; /* (N): the token that row must predict, or -1: no loss here; not encoders */
+	const float *weights;  /* of each label (N), encoders: of each sequence (n_seqs); NULL for 1 */
 	size_t n_seqs;
-	const size_t *lengths; /* (n_seqs), each <= max_positions */
+	const size_t *lengths; /* (n_seqs), each 1 .. max_positions */
+
+	/* Seq2seq: what the encoder reads for each sequence. */
+	size_t n_source_rows;         /* M, the sum of source_lengths */
+	const int32_t *source_tokens; /* (M) */
+	const size_t *source_lengths; /* (n_seqs), each 1 .. max_positions */
+
+	/* Encoders: one answer a sequence, by the layout's head: classes or targets, or neither for outputs
+	 * alone. The second of two segments begins after the first separator, which is the token that a
+	 * sequence ends with. */
+	const int32_t *classes; /* (n_seqs): cross-entropy; -1: no loss here */
+	const float *targets;   /* (n_seqs): squared error of the first output; NaN: no loss here */
+	float dropout;          /* in the head, 0 .. below 1 */
+	uint64_t dropout_seed;  /* which of the head's inputs are dropped; the same seed, the same ones */
+	float *outputs;         /* (n_seqs, head labels) written, or NULL */
 };
 
 /* Sums over a batch; divided by nobody. */
 struct train_sums {
-	double loss;   /* sum of weight * cross-entropy over labelled rows */
+	double loss;   /* sum of weight * (cross-entropy or squared error) over what is labelled */
 	double weight; /* sum of weights */
 	size_t n_labels;
-	size_t n_correct; /* labelled rows whose argmax is the label */
+	size_t n_correct; /* labelled rows or sequences whose argmax is the label */
 };
 
-/* Activations and scratch for one thread. Address space for max_rows is reserved; memory is touched as rows
- * need. */
+/* Activations and scratch for one thread. Address space for max_rows, source rows counted too, is reserved;
+ * memory is touched as rows need. */
 struct train_workspace;
 enum err train_workspace_new(const struct model *m, size_t max_rows, struct train_workspace **out);
 void train_workspace_free(struct train_workspace *w);
-/* Bytes that a batch of n_rows touches in a workspace. */
+/* Bytes that a batch of n_rows (source rows counted too) touches in a workspace at most. */
 size_t train_workspace_bytes(const struct model *m, size_t n_rows);
 
 /* Forward, and unless grads is NULL backward: grads (n_params) are accumulated with d(grad_scale *
@@ -95,9 +110,10 @@ enum err model_train(const struct model *m, struct train_workspace *w, const str
 
 /* Keys and values of one sequence. */
 struct kv;
-/* Room for n_positions tokens (at most max_positions). ERR_MEM. */
+/* Room for n_positions tokens, a seq2seq's source and decoder tokens together. ERR_MEM. */
 enum err kv_new(const struct model *m, size_t n_positions, struct kv **out);
 void kv_free(struct kv *kv);
+/* Tokens the decoder has seen, and how many it could. */
 size_t kv_length(const struct kv *kv);
 size_t kv_capacity(const struct kv *kv);
 /* Forget all but the first n tokens (n <= length). */
@@ -121,7 +137,7 @@ enum err model_classify(const struct model *m, struct serve_workspace *w, size_t
         float *outputs);
 /* Seq2seq bases: encode the source (n_rows tokens) and keep the keys and values its cross-attention needs in
  * kv, which is empty. The decoder's own tokens follow by model_prefill() and model_decode(), beginning with
- * decoder_start_id. ERR_TOO_LARGE when the rows exceed the workspace. */
+ * decoder_start_id. ERR_TOO_LARGE when the rows exceed the workspace, ERR_TOO_LONG when they exceed kv. */
 enum err model_encode_source(const struct model *m, struct serve_workspace *w, struct kv *kv,
         const int32_t *tokens, size_t n_rows, const struct edit_run *run);
 
