@@ -20,6 +20,7 @@
 
 #define SITE_NAME_SIZE 96
 #define ADAPTER_MAX_LAYERS 256
+#define ADAPTER_MAX_LABELS 1024
 
 /* Where edits may sit, in the paper's words. */
 enum position { POSITION_FFN = 1, POSITION_ATTN = 2, POSITION_QKV = 4 };
@@ -60,7 +61,7 @@ enum err adapter_layout_new(const struct adapter_spec *spec, const struct site *
         struct adapter_layout **out, struct why *why);
 /* The same with a classification head behind the edits in the parameter vector: classifier.dense
  * (width,width) and bias, classifier.out_proj (n_labels,width) and bias. spec may select no module then (a
- * head alone). */
+ * head alone). ERR_INVALID unless n_labels is 1 .. ADAPTER_MAX_LABELS. */
 enum err adapter_layout_new_head(const struct adapter_spec *spec, const struct site *sites, size_t n_sites,
         size_t width, size_t n_labels, struct adapter_layout **out, struct why *why);
 void adapter_layout_free(struct adapter_layout *l);
@@ -79,7 +80,7 @@ bool adapter_layout_edits(const struct adapter_layout *l, size_t site);
 /* The lowest edited site, or n_sites when none is. What lies below it needs no gradient. */
 size_t adapter_layout_first_site(const struct adapter_layout *l);
 const struct adapter_spec *adapter_layout_spec(const struct adapter_layout *l);
-/* Start values: every edit the identity. params (n_params). */
+/* Start values: every edit the identity, the head zero. params (n_params). */
 void adapter_layout_start(const struct adapter_layout *l, float *params);
 
 /* A run of consecutive rows of a batch under one adapter. */
@@ -107,13 +108,14 @@ bool adapter_affine(
         const struct adapter_layout *l, const float *params, size_t site, float *scale, float *shift);
 
 /* Serialise as safetensors: F32 tensors (1, width) named NAME.delta_vector.activation_scaling / _bias in site
- * order, with `manifest` (a JSON object or NULL) as __metadata__ {"manifest": "..."}. Same input, same bytes.
- * Appends to out. */
+ * order, then the head's classifier.{dense,out_proj}.{weight,bias}, with `manifest` (a JSON object or NULL)
+ * as __metadata__ {"manifest": "..."}. Same input, same bytes. Appends to out. */
 enum err adapter_write(
         const struct adapter_layout *l, const float *params, const json_t *manifest, struct buf *out);
 /* Read what adapter_write() wrote, or any safetensors of those names, against a base's sites. On success
  * *layout (owned by the caller) and *params (mem_free) are set, *manifest too unless NULL (new reference, or
- * NULL when the file has none). ERR_FORMAT; ERR_MISMATCH when a tensor fits no site or has another width. */
+ * NULL when the file has none). ERR_FORMAT; ERR_MISMATCH when a tensor fits no site or has another width; a
+ * head is there whole or not at all, as wide as the feed-forward sites. */
 enum err adapter_read(const void *data, size_t n, const struct site *sites, size_t n_sites,
         struct adapter_layout **layout, float **params, json_t **manifest, struct why *why);
 /* Read an adapter that someone else may have made: safetensors, or what torch.save wrote (see torch_file.h),

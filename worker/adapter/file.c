@@ -43,6 +43,27 @@ static int add_manifest(json_t *header, const json_t *manifest)
 	return failed;
 }
 
+/* The entries of the head. */
+static int add_head(json_t *header, const struct adapter_layout *l, size_t *at)
+{
+	struct head_tensor tensors[HEAD_TENSORS];
+	int failed = 0;
+
+	head_tensors(l->head_width, l->n_labels, tensors);
+	for (size_t i = 0; i < HEAD_TENSORS; i++) {
+		const struct head_tensor *t = &tensors[i];
+		size_t end = *at + t->rows * (t->cols ? t->cols : 1) * sizeof(float);
+		json_t *shape = t->cols ? json_pack("[I, I]", (json_int_t)t->rows, (json_int_t)t->cols)
+		                        : json_pack("[I]", (json_int_t)t->rows);
+
+		failed |= json_object_set_new(header, t->name,
+		        json_pack("{s:s, s:o, s:[I, I]}", "dtype", "F32", "shape", shape, "data_offsets",
+		                (json_int_t)*at, (json_int_t)end));
+		*at = end;
+	}
+	return failed;
+}
+
 /* Manifest first, then the vectors in the order of params; NULL when memory is short. */
 static char *header_text(const struct adapter_layout *l, const json_t *manifest)
 {
@@ -56,6 +77,8 @@ static char *header_text(const struct adapter_layout *l, const json_t *manifest)
 			if (l->slots[i].parts & l->method->parts[p].bit)
 				failed |= add_entry(header, l->sites[i].name, &l->method->parts[p],
 				        l->slots[i].width, &at);
+	if (l->n_labels)
+		failed |= add_head(header, l, &at);
 	if (!failed)
 		text = json_dumps(header, JSON_COMPACT);
 	json_decref(header);
@@ -96,6 +119,8 @@ fail: /* and success */
 struct found {
 	unsigned *parts;              /* owned (n_sites): bits seen at each site */
 	const struct tensor **tensor; /* owned (n_sites, n_parts): where */
+	const struct tensor *head[HEAD_TENSORS];
+	size_t head_width, n_labels;
 };
 
 static void found_fini(struct found *f)
@@ -169,13 +194,74 @@ static bool shape_fits(const struct tensor *t, size_t width)
 	       (t->n_dims == 2 && t->shape[0] == 1 && t->shape[1] == width);
 }
 
+static enum err check_type(const struct tensor *t, struct why *why)
+{
+	if (t->type != TENSOR_F32 && t->type != TENSOR_F16 && t->type != TENSOR_BF16 && t->type != TENSOR_F64)
+		return why_set(why, ERR_FORMAT, "tensor %.200s: %s is none of F32, F16, BF16, F64", t->name,
+		        tensor_type_name(t->type));
+	return OK;
+}
+
+/* The number of a head's tensor, or HEAD_TENSORS. */
+static size_t find_head(const char *name)
+{
+	struct head_tensor tensors[HEAD_TENSORS];
+	size_t i = 0;
+
+	head_tensors(1, 1, tensors);
+	while (i < HEAD_TENSORS && strcmp(tensors[i].name, name) != 0)
+		i++;
+	return i;
+}
+
+/* Once all tensors are placed: a whole head, whose shapes agree with each other and with the base. */
+static enum err check_head(const struct site *sites, size_t n_sites, struct found *f, struct why *why)
+{
+	struct head_tensor want[HEAD_TENSORS];
+	size_t n = 0;
+
+	for (size_t i = 0; i < HEAD_TENSORS; i++)
+		n += f->head[i] != NULL;
+	if (!n)
+		return OK;
+	if (n < HEAD_TENSORS)
+		return why_set(why, ERR_FORMAT, "the classifier lacks %zu of its %d tensors",
+		        HEAD_TENSORS - n, HEAD_TENSORS);
+	for (size_t i = 0; i < n_sites; i++)
+		if (sites[i].position == POSITION_FFN)
+			f->head_width = sites[i].width;
+	f->n_labels = f->head[3]->n_elements;
+	if (!f->n_labels || f->n_labels > ADAPTER_MAX_LABELS)
+		return why_set(why, ERR_FORMAT, "a classifier of %zu labels; 1 to %d are supported",
+		        f->n_labels, ADAPTER_MAX_LABELS);
+	head_tensors(f->head_width, f->n_labels, want);
+	for (size_t i = 0; i < HEAD_TENSORS; i++) {
+		const struct tensor *t = f->head[i];
+		enum err e = check_type(t, why);
+
+		if (e)
+			return e;
+		if (t->n_dims != (want[i].cols ? 2 : 1) || t->shape[0] != want[i].rows ||
+		        (want[i].cols && t->shape[1] != want[i].cols))
+			return why_set(why, ERR_MISMATCH,
+			        "tensor %.200s does not fit %zu labels on a base %zu wide", t->name,
+			        f->n_labels, f->head_width);
+	}
+	return OK;
+}
+
 static enum err place_tensor(const struct method *m, const struct tensor *t, const struct site *sites,
         size_t n_sites, struct found *f, struct why *why)
 {
 	size_t n_name = 0;
-	size_t p = find_part(m, t->name, &n_name);
+	size_t p = find_part(m, t->name, &n_name), head = find_head(t->name);
 	size_t site;
+	enum err e;
 
+	if (head < HEAD_TENSORS) {
+		f->head[head] = t;
+		return OK;
+	}
 	if (p == m->n_parts)
 		return why_set(why, ERR_MISMATCH, "tensor %.200s is no edit known here", t->name);
 	site = find_site(t->name, n_name, sites, n_sites);
@@ -184,9 +270,9 @@ static enum err place_tensor(const struct method *m, const struct tensor *t, con
 	if (!shape_fits(t, sites[site].width))
 		return why_set(why, ERR_MISMATCH, "tensor %.200s has %zu numbers, but the module is %zu wide",
 		        t->name, t->n_elements, sites[site].width);
-	if (t->type != TENSOR_F32 && t->type != TENSOR_F16 && t->type != TENSOR_BF16 && t->type != TENSOR_F64)
-		return why_set(why, ERR_FORMAT, "tensor %.200s: %s is none of F32, F16, BF16, F64", t->name,
-		        tensor_type_name(t->type));
+	e = check_type(t, why);
+	if (e)
+		return e;
 	if (f->parts[site] & m->parts[p].bit)
 		return why_set(why, ERR_FORMAT, "tensor %.200s: the same edit is there twice", t->name);
 	f->parts[site] |= m->parts[p].bit;
@@ -207,7 +293,7 @@ static enum err place_tensors(const struct method *m, const struct tensor *const
 		return ERR_MEM;
 	for (size_t i = 0; !e && i < n; i++)
 		e = place_tensor(m, tensors[i], sites, n_sites, f, why);
-	return e;
+	return e ? e : check_head(sites, n_sites, f, why);
 }
 
 /* The spec that comes nearest to what a file holds. */
@@ -231,25 +317,37 @@ static void spec_of(
 		memset(spec->layers, 0, sizeof(spec->layers));
 }
 
+/* All numbers of a tensor, which must be finite. */
+static enum err read_vector(const struct tensor *t, float *vector, struct why *why)
+{
+	enum err e = tensor_read_f32(t, 0, t->n_elements, vector);
+
+	for (size_t i = 0; !e && i < t->n_elements; i++)
+		if (!isfinite(vector[i]))
+			return why_set(
+			        why, ERR_FORMAT, "tensor %.200s: number %zu is not finite", t->name, i);
+	return e;
+}
+
 static enum err read_params(
         const struct adapter_layout *l, const struct found *f, float *params, struct why *why)
 {
 	const struct method *m = l->method;
+	struct head_tensor tensors[HEAD_TENSORS];
+	enum err e = OK;
 
 	for (size_t i = 0; i < l->n_sites; i++)
-		for (size_t p = 0; p < m->n_parts; p++) {
+		for (size_t p = 0; !e && p < m->n_parts; p++) {
 			const struct tensor *t = f->tensor[i * m->n_parts + p];
-			float *vector = params + slot_part_offset(&l->slots[i], m->parts[p].bit);
-			enum err e = t ? tensor_read_f32(t, 0, l->slots[i].width, vector) : OK;
 
-			if (e)
-				return e;
-			for (size_t c = 0; t && c < l->slots[i].width; c++)
-				if (!isfinite(vector[c]))
-					return why_set(why, ERR_FORMAT,
-					        "tensor %.200s: number %zu is not finite", t->name, c);
+			if (t)
+				e = read_vector(
+				        t, params + slot_part_offset(&l->slots[i], m->parts[p].bit), why);
 		}
-	return OK;
+	head_tensors(l->head_width, l->n_labels, tensors);
+	for (size_t i = 0; !e && l->n_labels && i < HEAD_TENSORS; i++)
+		e = read_vector(f->head[i], params + l->head_offset + tensors[i].offset, why);
+	return e;
 }
 
 /* What the tensors give, owned until it is handed over. */
@@ -268,7 +366,8 @@ static enum err load(const struct tensor *const *tensors, size_t n, const struct
 	if (e)
 		return e;
 	spec_of(sites, n_sites, out->found.parts, &spec);
-	e = layout_build(&spec, sites, n_sites, out->found.parts, &out->layout);
+	e = layout_build(&spec, sites, n_sites, out->found.parts, out->found.head_width, out->found.n_labels,
+	        &out->layout);
 	if (e)
 		return e;
 	out->params = mem_calloc(out->layout->n_params, sizeof(*out->params));

@@ -63,8 +63,7 @@ enum err config_number(const json_t *config, const char *key, double fallback, d
 	return OK;
 }
 
-enum err config_activation(
-        const json_t *config, const char *key, const char *fallback, enum activation *out, struct why *why)
+enum err config_activation_named(const char *key, const char *name, enum activation *out, struct why *why)
 {
 	static const struct {
 		const char *name;
@@ -79,11 +78,7 @@ enum err config_activation(
 	        {"relu", ACT_RELU},
 	        {"tanh", ACT_TANH},
 	};
-	const json_t *v = config_get(config, key);
-	const char *name = v ? json_string_value(v) : fallback;
 
-	if (!name)
-		return why_param(why, ERR_FORMAT, key, "%s must be a string", key);
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		if (strcmp(name, names[i].name) == 0) {
 			*out = names[i].f;
@@ -93,9 +88,27 @@ enum err config_activation(
 	return why_param(why, ERR_UNSUPPORTED, key, "%s \"%.40s\" is not supported", key, name);
 }
 
-/* One token id, or -1 when it is null or absent; a list gives its first. */
-static enum err config_token(
-        const json_t *config, const char *key, size_t vocab, int32_t *out, struct why *why)
+enum err config_string(
+        const json_t *config, const char *key, const char *fallback, const char **out, struct why *why)
+{
+	const json_t *v = config_get(config, key);
+
+	if (v && !json_is_string(v))
+		return why_param(why, ERR_FORMAT, key, "%s must be a string", key);
+	*out = v ? json_string_value(v) : fallback;
+	return OK;
+}
+
+enum err config_activation(
+        const json_t *config, const char *key, const char *fallback, enum activation *out, struct why *why)
+{
+	const char *name = fallback;
+	enum err e = config_string(config, key, fallback, &name, why);
+
+	return e ? e : config_activation_named(key, name, out, why);
+}
+
+enum err config_token(const json_t *config, const char *key, size_t vocab, int32_t *out, struct why *why)
 {
 	const json_t *v = config_get(config, key);
 
@@ -144,6 +157,48 @@ static enum err arch_parse_eos(const json_t *config, struct arch *a, struct why 
 	return OK;
 }
 
+static void add_site(struct stack *s, enum module module, enum position position, size_t width, size_t column)
+{
+	s->sites[s->n_layer_sites++] = (struct layer_site){module, position, width, column};
+}
+
+static void add_attention_sites(const struct arch *a, struct stack *s, enum attention_kind kind)
+{
+	size_t q = a->n_heads * a->head_dim, kv = a->n_kv_heads * a->head_dim;
+
+	if (a->fused_qkv) {
+		add_site(s, module_of(kind, MODULE_QKV), POSITION_QKV, q + 2 * kv, 0);
+	} else {
+		add_site(s, module_of(kind, MODULE_Q), POSITION_QKV, q, 0);
+		add_site(s, module_of(kind, MODULE_K), POSITION_QKV, kv, q);
+		add_site(s, module_of(kind, MODULE_V), POSITION_QKV, kv, q + kv);
+	}
+	add_site(s, module_of(kind, MODULE_ATTN_OUT), POSITION_ATTN, a->width, 0);
+}
+
+/* What follows from the kind of model and the number of layers in each stack. */
+static void arch_fill_stacks(struct arch *a)
+{
+	enum model_kind kind = a->family->kind;
+
+	a->n_stacks = kind == MODEL_SEQ2SEQ ? 2 : 1;
+	for (size_t k = 0; k < a->n_stacks; k++) {
+		struct stack *s = &a->stacks[k];
+
+		s->names = &a->family->stacks[k];
+		s->causal = kind == MODEL_CAUSAL || k == 1;
+		s->cross = k == 1;
+		s->first_layer = a->n_layers;
+		s->first_site = a->n_sites;
+		add_attention_sites(a, s, ATTENTION_SELF);
+		if (s->cross)
+			add_attention_sites(a, s, ATTENTION_CROSS);
+		add_site(s, MODULE_FFN_DOWN, POSITION_FFN, a->width, 0);
+		a->n_layers += s->n_layers;
+		a->n_sites += s->n_layers * s->n_layer_sites;
+	}
+}
+
 static enum err arch_check(const struct arch *a, struct why *why)
 {
 	if (a->n_layers > ADAPTER_MAX_LAYERS)
@@ -166,7 +221,7 @@ static enum err arch_from_json(const json_t *config, struct arch *a, struct why 
 
 	if (!type)
 		return why_param(why, ERR_FORMAT, "model_type", "model_type is missing");
-	a->family = family_find(type);
+	a->family = family_find(type, &a->model_type);
 	if (!a->family) {
 		family_list(known, sizeof(known));
 		return why_param(why, ERR_UNSUPPORTED, "model_type",
@@ -176,6 +231,8 @@ static enum err arch_from_json(const json_t *config, struct arch *a, struct why 
 		return why_param(
 		        why, ERR_UNSUPPORTED, "quantization_config", "quantised weights are not supported");
 	e = a->family->configure(config, a, why);
+	if (!e)
+		arch_fill_stacks(a);
 	if (!e)
 		e = arch_check(a, why);
 	if (!e)
@@ -202,7 +259,7 @@ static enum err parse_object(const char *text, json_t **out, struct why *why)
 
 enum err arch_parse(const char *config_json, struct arch *out, struct why *why)
 {
-	struct arch a = {.bos_id = -1};
+	struct arch a = {.bos_id = -1, .decoder_start_id = -1};
 	json_t *config;
 	enum err e = parse_object(config_json, &config, why);
 
@@ -230,42 +287,38 @@ enum err arch_parse_generation(const char *json, struct arch *arch, struct why *
 	return e;
 }
 
-size_t arch_layer_sites(const struct arch *a, struct layer_site out[ARCH_MAX_LAYER_SITES])
+size_t arch_site(const struct arch *a, size_t layer, enum module module)
 {
-	size_t q = a->n_heads * a->head_dim, kv = a->n_kv_heads * a->head_dim, n = 0;
+	const struct stack *s = arch_stack(a, layer);
 
-	if (a->fused_qkv) {
-		out[n++] = (struct layer_site){MODULE_QKV, POSITION_QKV, q + 2 * kv, 0};
-	} else {
-		out[n++] = (struct layer_site){MODULE_Q, POSITION_QKV, q, 0};
-		out[n++] = (struct layer_site){MODULE_K, POSITION_QKV, kv, q};
-		out[n++] = (struct layer_site){MODULE_V, POSITION_QKV, kv, q + kv};
-	}
-	out[n++] = (struct layer_site){MODULE_ATTN_OUT, POSITION_ATTN, a->width, 0};
-	out[n++] = (struct layer_site){MODULE_FFN_DOWN, POSITION_FFN, a->width, 0};
-	return n;
+	for (size_t i = 0; i < s->n_layer_sites; i++)
+		if (s->sites[i].module == module)
+			return s->first_site + (layer - s->first_layer) * s->n_layer_sites + i;
+	return a->n_sites;
 }
 
 enum err arch_sites(const struct arch *a, struct site **out, size_t *n)
 {
-	struct layer_site kinds[ARCH_MAX_LAYER_SITES];
-	size_t per_layer = arch_layer_sites(a, kinds);
-	struct site *sites = mem_calloc(a->n_layers * per_layer, sizeof(*sites));
+	struct site *sites = mem_calloc(a->n_sites, sizeof(*sites));
 
 	if (!sites)
 		return ERR_MEM;
-	for (size_t i = 0; i < a->n_layers * per_layer; i++) {
-		const struct layer_site *kind = &kinds[i % per_layer];
-		size_t layer = i / per_layer;
+	for (size_t k = 0; k < a->n_stacks; k++) {
+		const struct stack *s = &a->stacks[k];
 
-		snprintf(sites[i].name, sizeof(sites[i].name), "%s%s.%zu.%s", a->family->prefix,
-		        a->family->layers, layer, a->family->modules[kind->module]);
-		sites[i].position = kind->position;
-		sites[i].layer = layer;
-		sites[i].width = kind->width;
+		for (size_t i = 0; i < s->n_layers * s->n_layer_sites; i++) {
+			const struct layer_site *kind = &s->sites[i % s->n_layer_sites];
+			struct site *site = &sites[s->first_site + i];
+
+			site->position = kind->position;
+			site->layer = i / s->n_layer_sites;
+			site->width = kind->width;
+			snprintf(site->name, sizeof(site->name), "%s%s.%zu.%s", a->family->prefix,
+			        s->names->layers, site->layer, s->names->modules[kind->module]);
+		}
 	}
 	*out = sites;
-	*n = a->n_layers * per_layer;
+	*n = a->n_sites;
 	return OK;
 }
 

@@ -117,17 +117,13 @@ static enum err add_shards(struct fold_plan *p)
 	return e;
 }
 
-/* A tensor of a module by its path: the full one, or without the family's prefix. NULL when there is none. */
+/* A tensor of a module by its path; NULL when there is none. */
 static const struct tensor *find_tensor(const struct fold_plan *p, const char *module, const char *what)
 {
-	size_t n = strlen(p->model->arch.family->prefix);
 	char name[NAME_SIZE];
-	const struct tensor *t;
 
 	snprintf(name, sizeof(name), "%.*s.%s", SITE_NAME_SIZE - 1, module, what);
-	t = shards_find(p->shards, name);
-	return t || strncmp(name, p->model->arch.family->prefix, n) != 0 ? t
-	                                                                 : shards_find(p->shards, name + n);
+	return weights_find(p->shards, p->model->arch.family, name);
 }
 
 static enum err changed(const struct fold_plan *p, const char *module, const char *what, struct why *why)
@@ -173,12 +169,13 @@ static enum err mark_edits(struct fold_plan *p, struct why *why)
 static enum err add_bias(struct fold_plan *p, size_t layer, enum module module, struct why *why)
 {
 	const struct model *m = p->model;
-	const struct family *f = m->arch.family;
+	const struct stack *stack = arch_stack(&m->arch, layer);
 	struct fold_tensor t = {.kind = FOLD_NEW};
 	char path[SITE_NAME_SIZE];
 	enum err e;
 
-	snprintf(path, sizeof(path), "%s%s.%zu.%s", f->prefix, f->layers, layer, f->modules[module]);
+	snprintf(path, sizeof(path), "%s%s.%zu.%s", m->arch.family->prefix, stack->names->layers,
+	        layer - stack->first_layer, stack->names->modules[module]);
 	t.source = find_tensor(p, path, "weight");
 	if (!t.source || t.source->n_dims != 2)
 		return changed(p, path, "weight", why);
@@ -206,7 +203,8 @@ static enum err add_biases(struct fold_plan *p, struct why *why)
 
 	for (size_t layer = 0; layer < a->n_layers; layer++)
 		for (size_t i = 0; !e && i < sizeof(all) / sizeof(all[0]); i++)
-			if (a->family->modules[all[i].module] && (all[i].ffn ? p->ffn_bias : p->attn_bias))
+			if (arch_stack(a, layer)->names->modules[all[i].module] &&
+			        (all[i].ffn ? p->ffn_bias : p->attn_bias))
 				e = add_bias(p, layer, all[i].module, why);
 	return e;
 }

@@ -26,14 +26,17 @@ static enum err read_text(const char *dir, const char *name, struct buf *out, st
  * the spelling of config.json. */
 static void arch_hash(const struct arch *a, struct hash *hash)
 {
-	char text[512];
+	char text[1024];
 	int n = snprintf(text, sizeof(text),
-	        "%s heads=%zu/%zu*%zu norm=%d eps=%a act=%d scale=%a/%d window=%zu rope=%a,%d,%a,%a,%a,%a "
-	        "positions=%zu",
-	        a->family->name, a->n_heads, a->n_kv_heads, a->head_dim, a->norm, (double)a->norm_eps,
-	        a->activation, (double)a->attn_scale, a->attn_scale_by_layer, a->window, a->rope.theta,
-	        a->rope.scaling, a->rope.factor, a->rope.low_freq_factor, a->rope.high_freq_factor,
-	        a->rope.original_max_positions, a->max_positions);
+	        "%s layers=%zu+%zu heads=%zu/%zu*%zu norm=%d eps=%a post=%d act=%d scale=%a/%d "
+	        "window=%zu,%zu "
+	        "rope=%a,%d,%a,%a,%a,%a relative=%zu,%zu positions=%zu,%zu types=%zu head=%d",
+	        a->family->name, a->stacks[0].n_layers, a->stacks[1].n_layers, a->n_heads, a->n_kv_heads,
+	        a->head_dim, a->norm, (double)a->norm_eps, a->post_norm, a->activation, (double)a->attn_scale,
+	        a->attn_scale_by_layer, a->window, a->window_from, a->rope.theta, a->rope.scaling,
+	        a->rope.factor, a->rope.low_freq_factor, a->rope.high_freq_factor,
+	        a->rope.original_max_positions, a->relative_buckets, a->relative_distance, a->max_positions,
+	        a->position_offset, a->n_types, a->scaled_head);
 
 	hash_update(hash, text, (size_t)n);
 }
@@ -85,13 +88,15 @@ static void model_fill_info(struct model *m, struct hash *hash)
 
 	m->info = (struct model_info){
 	        .family = a->family->name,
-	        .model_type = a->family->model_types[0],
+	        .model_type = a->model_type,
+	        .kind = a->family->kind,
 	        .n_layers = a->n_layers,
 	        .width = a->width,
 	        .vocab_size = a->vocab_size,
 	        .max_positions = a->max_positions,
 	        .n_params = m->weights.n_params,
 	        .bos_id = a->bos_id,
+	        .decoder_start_id = a->decoder_start_id,
 	        .n_eos = a->n_eos,
 	};
 	memcpy(m->info.eos_ids, a->eos_ids, sizeof(a->eos_ids));
@@ -122,7 +127,6 @@ enum err model_open(const char *dir, struct model **out, struct why *why)
 		e = model_fill_rope(m);
 	if (e)
 		goto fail;
-	m->n_layer_sites = arch_layer_sites(&m->arch, m->layer_sites);
 	model_fill_info(m, &hash);
 	*out = m;
 	return OK;

@@ -1,114 +1,66 @@
 /*
- * The serving passes over a KV cache: a chunk of one prompt, and one token for each of many sequences.
- * See model.h for the face. A chunk's products depend on that chunk alone; the rows of a decode step go
- * through kernels whose order of summation no neighbour can change. Thread: the workspace's owner.
+ * The serving passes: decoders over a KV cache, a chunk of one prompt or one token for each of many
+ * sequences, and encoders over whole sequences. See model.h for the face. A chunk's products depend on that
+ * chunk alone, an encoder's on one sequence; the rows of a decode step go through kernels whose order of
+ * summation no neighbour can change. Thread: the workspace's owner.
  */
 #include "core/mem.h"
-#include "worker/model/transformer.h"
+#include "worker/model/class_head.h"
+#include "worker/model/kv.h"
+#include "worker/model/packed.h"
 
 #include <string.h>
 
-struct kv {
-	size_t capacity, length;
-	size_t n_layers;
-	size_t layer_floats; /* of one layer's keys, and of its values */
-	size_t width;        /* KV*D */
-	float *data;         /* owned: per layer keys (capacity, KV*D), then values */
-};
-
 struct serve_workspace {
 	size_t max_rows, max_seqs;
-	size_t *positions; /* (rows), owned like all below */
-	float *x;          /* (rows,C) */
-	float *picked;     /* (rows,C) */
+	size_t *positions;       /* (rows), owned like all below */
+	unsigned char *segments; /* (rows) */
+	float *x;                /* (rows,C) */
+	float *picked;           /* (rows,C) */
 	float *attention_scratch;
 	struct block_state state;
 	struct block_scratch scratch;
 };
-
-static size_t kv_width(const struct model *m)
-{
-	return m->arch.n_kv_heads * m->arch.head_dim;
-}
-
-size_t kv_bytes(const struct model *m, size_t n_positions)
-{
-	return sizeof(struct kv) + 2 * m->arch.n_layers * n_positions * kv_width(m) * sizeof(float);
-}
-
-enum err kv_new(const struct model *m, size_t n_positions, struct kv **out)
-{
-	struct kv *kv = mem_calloc(1, sizeof(*kv));
-
-	if (!kv)
-		return ERR_MEM;
-	kv->capacity = n_positions;
-	kv->n_layers = m->arch.n_layers;
-	kv->width = kv_width(m);
-	kv->layer_floats = n_positions * kv->width;
-	kv->data = mem_aligned(2 * m->arch.n_layers * kv->layer_floats, sizeof(float));
-	if (!kv->data) {
-		kv_free(kv);
-		return ERR_MEM;
-	}
-	*out = kv;
-	return OK;
-}
-
-void kv_free(struct kv *kv)
-{
-	if (!kv)
-		return;
-	mem_free(kv->data);
-	mem_free(kv);
-}
-
-size_t kv_length(const struct kv *kv)
-{
-	return kv->length;
-}
-
-size_t kv_capacity(const struct kv *kv)
-{
-	return kv->capacity;
-}
-
-void kv_truncate(struct kv *kv, size_t n)
-{
-	if (n < kv->length)
-		kv->length = n;
-}
 
 enum err serve_workspace_new(
         const struct model *m, size_t max_rows, size_t max_seqs, struct serve_workspace **out)
 {
 	const struct arch *a = &m->arch;
 	size_t n = max_rows > max_seqs ? max_rows : max_seqs, C = a->width, F = a->ffn_width;
-	struct attention attention = block_attention(m, 0);
+	size_t O = a->n_heads * a->head_dim, KV = a->n_kv_heads * a->head_dim, W = O + 2 * KV;
+	struct attention attention = block_attention(m, 0, ATTENTION_SELF);
 	struct serve_workspace *w = mem_calloc(1, sizeof(*w));
+	struct attention_state *self, *cross;
 
 	if (!w)
 		return ERR_MEM;
+	self = &w->state.attn[ATTENTION_SELF];
+	cross = &w->state.attn[ATTENTION_CROSS];
 	w->max_rows = max_rows;
 	w->max_seqs = max_seqs;
 	w->positions = mem_calloc(n, sizeof(*w->positions));
+	w->segments = mem_calloc(n, sizeof(*w->segments));
 	w->x = mem_aligned(n * C, sizeof(float));
 	w->picked = mem_aligned(n * C, sizeof(float));
 	w->attention_scratch = mem_aligned(attention_scratch_floats(&attention), sizeof(float));
-	w->state.x_in = w->state.x_mid = w->x;
-	w->state.qkv = mem_aligned(n * arch_qkv_width(a), sizeof(float));
-	w->state.attn = mem_aligned(n * a->n_heads * a->head_dim, sizeof(float));
-	w->state.gate = mem_aligned(n * F, sizeof(float));
-	w->state.up = mem_aligned(n * F, sizeof(float));
+	self->row.q = mem_aligned(n * W, sizeof(float));
+	self->attn = mem_aligned(n * O, sizeof(float));
+	w->state.ffn.gate = mem_aligned(n * F, sizeof(float));
+	w->state.ffn.up = mem_aligned(n * F, sizeof(float));
 	w->scratch.normed = mem_aligned(n * C, sizeof(float));
 	w->scratch.hidden = mem_aligned(n * F, sizeof(float));
 	w->scratch.branch = mem_aligned(n * C, sizeof(float));
-	if (!w->positions || !w->x || !w->picked || !w->attention_scratch || !w->state.qkv ||
-	        !w->state.attn || !w->state.gate || !w->state.up || !w->scratch.normed ||
+	if (!w->positions || !w->segments || !w->x || !w->picked || !w->attention_scratch || !self->row.q ||
+	        !self->attn || !w->state.ffn.gate || !w->state.ffn.up || !w->scratch.normed ||
 	        !w->scratch.hidden || !w->scratch.branch) {
 		serve_workspace_free(w);
 		return ERR_MEM;
 	}
+	self->row = (struct qkv){self->row.q, self->row.q + O, self->row.q + O + KV, W, W};
+	self->branch = (struct branch_state){.x_in = w->x, .x_sum = w->x};
+	*cross = *self;
+	cross->row = (struct qkv){.q = self->row.q, .ldq = O};
+	w->state.ffn.branch = self->branch;
 	*out = w;
 	return OK;
 }
@@ -118,56 +70,18 @@ void serve_workspace_free(struct serve_workspace *w)
 	if (!w)
 		return;
 	mem_free(w->positions);
+	mem_free(w->segments);
 	mem_free(w->x);
 	mem_free(w->picked);
 	mem_free(w->attention_scratch);
-	mem_free(w->state.qkv);
-	mem_free(w->state.attn);
-	mem_free(w->state.gate);
-	mem_free(w->state.up);
+	mem_free(w->state.attn[ATTENTION_SELF].row.q);
+	mem_free(w->state.attn[ATTENTION_SELF].attn);
+	mem_free(w->state.ffn.gate);
+	mem_free(w->state.ffn.up);
 	mem_free(w->scratch.normed);
 	mem_free(w->scratch.hidden);
 	mem_free(w->scratch.branch);
 	mem_free(w);
-}
-
-static float *kv_keys(const struct kv *kv, size_t layer)
-{
-	return kv->data + 2 * layer * kv->layer_floats;
-}
-
-static float *kv_values(const struct kv *kv, size_t layer)
-{
-	return kv_keys(kv, layer) + kv->layer_floats;
-}
-
-void kv_copy(struct kv *dst, const struct kv *src, size_t n)
-{
-	size_t at = n * src->width, bytes = (src->length - n) * src->width * sizeof(float);
-
-	for (size_t i = 0; i < src->n_layers; i++) {
-		memcpy(kv_keys(dst, i) + at, kv_keys(src, i) + at, bytes);
-		memcpy(kv_values(dst, i) + at, kv_values(src, i) + at, bytes);
-	}
-	dst->length = src->length;
-}
-
-/* n rows of [q | k | v] of one sequence: store their keys and values behind the `kv->length` ones that are
- * there, and attend over all. */
-static void attend(const struct model *m, const struct serve_workspace *w, struct kv *kv, size_t layer,
-        size_t row, size_t n)
-{
-	struct attention a = block_attention(m, layer);
-	size_t W = arch_qkv_width(&m->arch), O = a.n_heads * a.head_dim, KV = kv->width;
-	const float *qkv = w->state.qkv + row * W;
-	float *keys = kv_keys(kv, layer), *values = kv_values(kv, layer);
-
-	for (size_t i = 0; i < n; i++) {
-		memcpy(keys + (kv->length + i) * KV, qkv + i * W + O, KV * sizeof(float));
-		memcpy(values + (kv->length + i) * KV, qkv + i * W + O + KV, KV * sizeof(float));
-	}
-	attention_forward(&a, n, kv->length + n, qkv, W, keys, KV, values, KV, w->state.attn + row * O, O,
-	        NULL, w->attention_scratch);
 }
 
 static enum err tokens_check(const struct model *m, const int32_t *tokens, size_t n)
@@ -178,11 +92,77 @@ static enum err tokens_check(const struct model *m, const int32_t *tokens, size_
 	return OK;
 }
 
+/* The stack of p from w->x, which is embedded, to w->x. */
+static void stack_run(const struct pass *p, const struct serve_workspace *w)
+{
+	for (size_t i = 0; i < p->stack->n_layers; i++)
+		block_forward(p, p->stack->first_layer + i, &w->state, &w->scratch, w->x);
+}
+
+/* ---- decoders ---- */
+
+/* The context of a pass over caches: its rows are `n_rows` of each kv, one kv after the other. */
+struct cached {
+	struct kv *const *kvs;
+	size_t n, n_rows;
+	float *scratch;
+};
+
+/* n rows of [q | k | v] of one sequence: store their keys and values behind the `kv->length` ones that are
+ * there, and attend over all; or over the source's, which are there already. */
+static void cached_attend_one(const struct pass *p, const struct cached *c, size_t layer,
+        enum attention_kind kind, const struct attention_state *s, size_t index)
+{
+	struct attention a = block_attention(p->m, layer, kind);
+	const struct kv *kv = c->kvs[index];
+	const struct qkv *x = &s->row;
+	size_t O = a.n_heads * a.head_dim, KV = kv->width, row = index * c->n_rows;
+	size_t local = layer - p->stack->first_layer, n_keys = kv->n_source;
+	float *keys = kv_keys(kv, local, kind), *values = kv_values(kv, local, kind);
+
+	if (kind == ATTENTION_SELF) {
+		n_keys = kv->length + c->n_rows;
+		rows_copy(c->n_rows, KV, keys + kv->length * KV, KV, x->k + row * x->ldkv, x->ldkv);
+		rows_copy(c->n_rows, KV, values + kv->length * KV, KV, x->v + row * x->ldkv, x->ldkv);
+	}
+	attention_forward(&a, c->n_rows, n_keys, x->q + row * x->ldq, x->ldq, keys, KV, values, KV,
+	        s->attn + row * O, O, NULL, c->scratch);
+}
+
+static void cached_attend(
+        const struct pass *p, size_t layer, enum attention_kind kind, const struct attention_state *s)
+{
+	const struct cached *c = p->context;
+
+	for (size_t i = 0; i < c->n; i++)
+		cached_attend_one(p, c, layer, kind, s, i);
+}
+
+static const struct stack *last_stack(const struct model *m)
+{
+	return &m->arch.stacks[m->arch.n_stacks - 1];
+}
+
+/* Logits (n,V) of rows x (n,C). One row's must not depend on how many others are wanted. */
+static void logits_of(const struct model *m, size_t n, float *x, float *logits)
+{
+	transformer_final_norm(m, last_stack(m), n, x, x, NULL, NULL);
+	linear_forward(&m->weights.head, n, true, x, m->arch.width, logits, m->arch.vocab_size);
+}
+
 enum err model_prefill(const struct model *m, struct serve_workspace *w, struct kv *kv, const int32_t *tokens,
         size_t n_rows, const struct edit_run *run, const size_t *logit_rows, size_t n_logits, float *logits)
 {
 	struct edit_run whole = *run;
-	struct pass pass = {.m = m, .n_rows = n_rows, .positions = w->positions, .runs = &whole, .n_runs = 1};
+	struct cached cached = {.kvs = &kv, .n = 1, .n_rows = n_rows, .scratch = w->attention_scratch};
+	struct pass pass = {.m = m,
+	        .stack = last_stack(m),
+	        .n_rows = n_rows,
+	        .positions = w->positions,
+	        .runs = &whole,
+	        .n_runs = 1,
+	        .attend = cached_attend,
+	        .context = &cached};
 	size_t C = m->arch.width;
 	enum err e = tokens_check(m, tokens, n_rows);
 
@@ -191,30 +171,32 @@ enum err model_prefill(const struct model *m, struct serve_workspace *w, struct 
 		return e;
 	if (n_rows > w->max_rows)
 		return ERR_TOO_LARGE;
-	if (n_rows > kv->capacity - kv->length)
+	if (n_rows > kv_capacity(kv) - kv->length)
 		return ERR_TOO_LONG;
 	for (size_t i = 0; i < n_rows; i++)
 		w->positions[i] = kv->length + i;
 	transformer_embed(&pass, tokens, w->x);
-	for (size_t i = 0; i < m->arch.n_layers; i++) {
-		block_qkv(&pass, i, &w->state, &w->scratch);
-		attend(m, w, kv, i, 0, n_rows);
-		block_finish(&pass, i, &w->state, &w->scratch, w->x);
-	}
+	stack_run(&pass, w);
 	kv->length += n_rows;
 	for (size_t i = 0; i < n_logits; i++)
 		memcpy(w->picked + i * C, w->x + logit_rows[i] * C, C * sizeof(float));
-	transformer_final_norm(m, n_logits, w->picked, w->picked, NULL, NULL);
-	/* One row's logits must not depend on how many others of its prompt are wanted. */
-	linear_forward(&m->weights.head, n_logits, true, w->picked, C, logits, m->arch.vocab_size);
+	logits_of(m, n_logits, w->picked, logits);
 	return OK;
 }
 
 enum err model_decode(const struct model *m, struct serve_workspace *w, size_t n, struct kv *const *kvs,
         const int32_t *tokens, const struct edit_run *runs, float *logits)
 {
-	struct pass pass = {
-	        .m = m, .n_rows = n, .positions = w->positions, .runs = runs, .n_runs = n, .shared = true};
+	struct cached cached = {.kvs = kvs, .n = n, .n_rows = 1, .scratch = w->attention_scratch};
+	struct pass pass = {.m = m,
+	        .stack = last_stack(m),
+	        .n_rows = n,
+	        .positions = w->positions,
+	        .runs = runs,
+	        .n_runs = n,
+	        .shared = true,
+	        .attend = cached_attend,
+	        .context = &cached};
 	enum err e = tokens_check(m, tokens, n);
 
 	if (e)
@@ -222,20 +204,100 @@ enum err model_decode(const struct model *m, struct serve_workspace *w, size_t n
 	if (n > w->max_seqs)
 		return ERR_TOO_LARGE;
 	for (size_t i = 0; i < n; i++) {
-		if (kvs[i]->length == kvs[i]->capacity)
+		if (kvs[i]->length == kv_capacity(kvs[i]))
 			return ERR_TOO_LONG;
 		w->positions[i] = kvs[i]->length;
 	}
 	transformer_embed(&pass, tokens, w->x);
-	for (size_t i = 0; i < m->arch.n_layers; i++) {
-		block_qkv(&pass, i, &w->state, &w->scratch);
-		for (size_t j = 0; j < n; j++)
-			attend(m, w, kvs[j], i, j, 1);
-		block_finish(&pass, i, &w->state, &w->scratch, w->x);
-	}
+	stack_run(&pass, w);
 	for (size_t i = 0; i < n; i++)
 		kvs[i]->length++;
-	transformer_final_norm(m, n, w->x, w->x, NULL, NULL);
-	linear_forward(&m->weights.head, n, true, w->x, m->arch.width, logits, m->arch.vocab_size);
+	logits_of(m, n, w->x, logits);
+	return OK;
+}
+
+/* ---- encoders ---- */
+
+/* One sequence through the first stack, into w->x. */
+static enum err encode(const struct model *m, struct serve_workspace *w, const int32_t *tokens, size_t n_rows,
+        struct packed *packed, struct pass *pass)
+{
+	enum err e = tokens_check(m, tokens, n_rows);
+
+	if (e)
+		return e;
+	if (n_rows > w->max_rows)
+		return ERR_TOO_LARGE;
+	if (n_rows > m->arch.max_positions)
+		return ERR_TOO_LONG;
+	*packed = (struct packed){.n_seqs = 1, .lengths = &pass->n_rows, .scratch = w->attention_scratch};
+	pass->m = m;
+	pass->stack = &m->arch.stacks[0];
+	pass->n_rows = n_rows;
+	pass->positions = w->positions;
+	pass->n_runs = 1;
+	pass->attend = packed_attend;
+	pass->context = packed;
+	packed_positions(packed, w->positions);
+	if (m->arch.n_types > 1) {
+		packed_segments(packed, tokens, w->segments);
+		pass->segments = w->segments;
+	}
+	transformer_embed(pass, tokens, w->x);
+	stack_run(pass, w);
+	return OK;
+}
+
+enum err model_classify(const struct model *m, struct serve_workspace *w, size_t n_seqs,
+        const int32_t *tokens, const size_t *lengths, const struct edit_run *runs, size_t n_labels,
+        float *outputs)
+{
+	size_t row = 0;
+
+	for (size_t i = 0; i < n_seqs; i++) {
+		struct pass pass = {.runs = &runs[i]};
+		struct packed packed;
+		struct class_head head = {.layout = runs[i].layout, .params = runs[i].params};
+		struct class_rows rows = {.n = 1, .x = w->x, .pre = w->scratch.normed};
+		enum err e;
+
+		if (!lengths[i] || !head.layout || adapter_layout_head_labels(head.layout) != n_labels)
+			return ERR_INVALID;
+		e = encode(m, w, tokens + row, lengths[i], &packed, &pass);
+		if (e)
+			return e;
+		head.width = m->arch.width;
+		rows.hidden = w->scratch.branch;
+		rows.outputs = outputs + i * n_labels;
+		class_head_forward(&head, &rows, true);
+		row += lengths[i];
+	}
+	return OK;
+}
+
+enum err model_encode_source(const struct model *m, struct serve_workspace *w, struct kv *kv,
+        const int32_t *tokens, size_t n_rows, const struct edit_run *run)
+{
+	const struct stack *decoder = last_stack(m);
+	struct edit_run whole = *run;
+	struct pass pass = {.runs = &whole};
+	struct packed packed;
+	enum err e;
+
+	if (n_rows > kv->capacity)
+		return ERR_TOO_LONG;
+	whole.n_rows = n_rows;
+	e = encode(m, w, tokens, n_rows, &packed, &pass);
+	if (e)
+		return e;
+	kv->n_source = n_rows;
+	transformer_final_norm(m, pass.stack, n_rows, w->x, w->x, NULL, NULL);
+	for (size_t i = 0; i < decoder->n_layers; i++) {
+		struct attention_state s = {.row = {.k = kv_keys(kv, i, ATTENTION_CROSS),
+		                                    .v = kv_values(kv, i, ATTENTION_CROSS),
+		                                    .ldkv = kv->width}};
+
+		block_source(&pass, decoder->first_layer + i, w->x, &s);
+	}
 	return OK;
 }

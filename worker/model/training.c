@@ -1,20 +1,16 @@
 /*
- * The training pass: forward over packed sequences, loss at labelled rows only, backward down to the first
- * edited module and no further. Only dX products: the base is frozen. See model.h for the face.
- *
- * A workspace is one reservation of address space, cut anew for every batch by its number of rows, so memory
- * is touched in proportion to the rows. Layers below the first edited one share the state of that layer:
- * nothing will ask for theirs again. Thread: the workspace's owner.
+ * The training pass: forward over packed sequences, loss where there are labels, backward down to the first
+ * edited module and no further. Only dX products but for a classification head: the base is frozen. See
+ * model.h for the face. Thread: the workspace's owner.
  */
 #include "core/mem.h"
 #include "worker/math/loss.h"
-#include "worker/model/transformer.h"
+#include "worker/model/class_head.h"
+#include "worker/model/packed.h"
+#include "worker/model/tape.h"
 
+#include <math.h>
 #include <string.h>
-
-/* Labelled rows whose logits are held at once: V * 64 floats, whatever the batch. */
-#define HEAD_ROWS 64
-#define ALIGN_FLOATS 16
 
 struct train_workspace {
 	const struct model *model; /* borrowed */
@@ -23,135 +19,36 @@ struct train_workspace {
 	size_t bytes;
 };
 
-/* A batch's view of the workspace. Letters as in transformer.h; L labelled rows. */
-struct tape {
-	size_t *positions;  /* (N) */
-	size_t *label_rows; /* (N), L used */
-	double *losses;     /* (HEAD_ROWS) */
-	unsigned char *correct;
-	int32_t *targets;         /* (HEAD_ROWS) */
-	float *x;                 /* (N,C) the stream leaving the last block */
-	float *dx;                /* (N,C) */
-	float *picked, *d_picked; /* (HEAD_ROWS,C) stream at labelled rows */
-	float *normed, *d_normed; /* (HEAD_ROWS,C) */
-	float *mean, *rstd;       /* (HEAD_ROWS) */
-	float *logits;            /* (HEAD_ROWS,V) */
-	float *attention_scratch;
-	struct block_scratch scratch;
-	struct block_grads grads;
-	struct block_state layers[ADAPTER_MAX_LAYERS];
-	size_t bytes;
+/* One model_train() call. */
+struct step {
+	const struct model *m;
+	const struct train_batch *batch;
+	const struct adapter_layout *layout;
+	const float *params;
+	float grad_scale;
+	float *grads; /* NULL: forward only */
+	struct train_sums sums;
+	struct tape tape;
+	struct packed packed[ARCH_MAX_STACKS];
+	struct edit_run runs[ARCH_MAX_STACKS];
+	struct pass passes[ARCH_MAX_STACKS];
 };
 
-/* Hands out slices; with a NULL base it only counts. */
-struct cutter {
-	char *base;
-	size_t used;
-};
-
-static void *cut(struct cutter *c, size_t n, size_t size)
+static size_t tape_bytes(const struct model *m, size_t first, size_t second)
 {
-	char *p = c->base ? c->base + c->used : NULL;
-	size_t unit = ALIGN_FLOATS * sizeof(float);
-
-	c->used += (n * size + unit - 1) / unit * unit;
-	return p;
-}
-
-static float *cut_floats(struct cutter *c, size_t n)
-{
-	return cut(c, n, sizeof(float));
-}
-
-static bool layout_edits_layer(
-        const struct model *m, const struct adapter_layout *l, size_t layer, enum position p)
-{
-	for (size_t i = 0; i < m->n_layer_sites; i++)
-		if (m->layer_sites[i].position == p && adapter_layout_edits(l, layer * m->n_layer_sites + i))
-			return true;
-	return false;
-}
-
-/* layout NULL: as if everything were edited, the most a layer can need. */
-static void cut_layer(struct cutter *c, const struct model *m, const struct adapter_layout *layout,
-        size_t layer, size_t N, struct block_state *s)
-{
-	const struct arch *a = &m->arch;
-	size_t C = a->width, F = a->ffn_width, W = arch_qkv_width(a);
-	bool all = !layout;
-
-	memset(s, 0, sizeof(*s));
-	s->x_in = cut_floats(c, N * C);
-	s->mean1 = cut_floats(c, N);
-	s->rstd1 = cut_floats(c, N);
-	s->qkv = cut_floats(c, N * W);
-	s->attn = cut_floats(c, N * a->n_heads * a->head_dim);
-	s->lse = cut_floats(c, N * a->n_heads);
-	s->x_mid = cut_floats(c, N * C);
-	s->mean2 = cut_floats(c, N);
-	s->rstd2 = cut_floats(c, N);
-	s->gate = a->gated ? cut_floats(c, N * F) : NULL;
-	s->up = cut_floats(c, N * F);
-	if (all || layout_edits_layer(m, layout, layer, POSITION_QKV))
-		s->qkv_raw = cut_floats(c, N * W);
-	if (all || layout_edits_layer(m, layout, layer, POSITION_ATTN))
-		s->attn_out_raw = cut_floats(c, N * C);
-	if (all || layout_edits_layer(m, layout, layer, POSITION_FFN))
-		s->ffn_out_raw = cut_floats(c, N * C);
-}
-
-static void tape_cut(
-        void *base, const struct model *m, const struct adapter_layout *layout, size_t N, struct tape *t)
-{
-	const struct arch *a = &m->arch;
-	size_t C = a->width, F = a->ffn_width, n = a->n_layers;
-	size_t first = layout ? adapter_layout_first_site(layout) / m->n_layer_sites : 0;
-	struct cutter c = {base, 0};
-	struct attention attention = block_attention(m, 0);
-
-	t->positions = cut(&c, N, sizeof(*t->positions));
-	t->label_rows = cut(&c, N, sizeof(*t->label_rows));
-	t->losses = cut(&c, HEAD_ROWS, sizeof(*t->losses));
-	t->correct = cut(&c, HEAD_ROWS, sizeof(*t->correct));
-	t->targets = cut(&c, HEAD_ROWS, sizeof(*t->targets));
-	t->x = cut_floats(&c, N * C);
-	t->dx = cut_floats(&c, N * C);
-	t->picked = cut_floats(&c, HEAD_ROWS * C);
-	t->d_picked = cut_floats(&c, HEAD_ROWS * C);
-	t->normed = cut_floats(&c, HEAD_ROWS * C);
-	t->d_normed = cut_floats(&c, HEAD_ROWS * C);
-	t->mean = cut_floats(&c, HEAD_ROWS);
-	t->rstd = cut_floats(&c, HEAD_ROWS);
-	t->logits = cut_floats(&c, HEAD_ROWS * a->vocab_size);
-	t->attention_scratch = cut_floats(&c, attention_scratch_floats(&attention));
-	t->scratch.normed = cut_floats(&c, N * C);
-	t->scratch.hidden = cut_floats(&c, N * F);
-	t->scratch.branch = cut_floats(&c, N * C);
-	/* The passes alternate, so the backward one may use the forward one's scratch. */
-	t->grads.d_hidden = t->scratch.hidden;
-	t->grads.d_branch = t->scratch.branch;
-	t->grads.d_gate = a->gated ? cut_floats(&c, N * F) : NULL;
-	t->grads.d_attn = cut_floats(&c, N * a->n_heads * a->head_dim);
-	t->grads.d_qkv = cut_floats(&c, N * arch_qkv_width(a));
-	t->grads.key_shift = cut_floats(&c, a->n_kv_heads * a->head_dim);
-	if (first >= n)
-		first = n - 1;
-	for (size_t i = first; i < n; i++)
-		cut_layer(&c, m, layout, i, N, &t->layers[i]);
-	for (size_t i = 0; i < first; i++) {
-		t->layers[i] = t->layers[first];
-		t->layers[i].lse = NULL;
-		t->layers[i].qkv_raw = t->layers[i].attn_out_raw = t->layers[i].ffn_out_raw = NULL;
-	}
-	t->bytes = c.used;
-}
-
-size_t train_workspace_bytes(const struct model *m, size_t n_rows)
-{
+	size_t rows[ARCH_MAX_STACKS] = {first, second};
 	struct tape t;
 
-	tape_cut(NULL, m, NULL, n_rows, &t);
+	tape_cut(NULL, m, NULL, rows, &t);
 	return t.bytes;
+}
+
+/* Rows of either stack cost about the same, so the dearer one stands for both. */
+size_t train_workspace_bytes(const struct model *m, size_t n_rows)
+{
+	size_t first = tape_bytes(m, n_rows, 0), second = tape_bytes(m, 0, n_rows);
+
+	return first > second ? first : second;
 }
 
 enum err train_workspace_new(const struct model *m, size_t max_rows, struct train_workspace **out)
@@ -162,7 +59,7 @@ enum err train_workspace_new(const struct model *m, size_t max_rows, struct trai
 		return ERR_MEM;
 	w->model = m;
 	w->max_rows = max_rows;
-	w->bytes = train_workspace_bytes(m, max_rows);
+	w->bytes = tape_bytes(m, max_rows, m->arch.n_stacks > 1 ? max_rows : 0);
 	w->base = mem_reserve(w->bytes);
 	if (!w->base) {
 		train_workspace_free(w);
@@ -180,153 +77,283 @@ void train_workspace_free(struct train_workspace *w)
 	mem_free(w);
 }
 
-static enum err batch_check(
-        const struct model *m, const struct train_workspace *w, const struct train_batch *b)
+static enum err tokens_check(
+        const struct arch *a, size_t n_rows, const int32_t *tokens, size_t n_seqs, const size_t *lengths)
 {
 	size_t total = 0;
 
-	if (b->n_rows > w->max_rows)
-		return ERR_TOO_LARGE;
-	for (size_t i = 0; i < b->n_seqs; i++) {
-		if (b->lengths[i] > m->arch.max_positions || b->lengths[i] > b->n_rows - total)
+	for (size_t i = 0; i < n_seqs; i++) {
+		if (!lengths[i])
+			return ERR_INVALID;
+		if (lengths[i] > a->max_positions || lengths[i] > n_rows - total)
 			return ERR_TOO_LONG;
-		total += b->lengths[i];
+		total += lengths[i];
 	}
-	if (total != b->n_rows)
+	if (total != n_rows)
 		return ERR_INVALID;
-	for (size_t i = 0; i < b->n_rows; i++)
-		if ((size_t)b->tokens[i] >= m->arch.vocab_size || b->labels[i] >= (int32_t)m->arch.vocab_size)
+	for (size_t i = 0; i < n_rows; i++)
+		if ((size_t)tokens[i] >= a->vocab_size)
 			return ERR_INVALID;
 	return OK;
 }
 
-static void positions_fill(const struct train_batch *b, size_t *positions)
+static enum err labels_check(const struct step *s)
 {
-	size_t row = 0;
+	const struct train_batch *b = s->batch;
+	int32_t n_classes = (int32_t)adapter_layout_head_labels(s->layout);
 
-	for (size_t i = 0; i < b->n_seqs; i++)
-		for (size_t j = 0; j < b->lengths[i]; j++)
-			positions[row++] = j;
-}
-
-static void layer_attention(const struct pass *p, size_t layer, const struct train_batch *b,
-        const struct block_state *s, float *scratch)
-{
-	struct attention a = block_attention(p->m, layer);
-	size_t W = arch_qkv_width(&p->m->arch), O = a.n_heads * a.head_dim, KV = a.n_kv_heads * a.head_dim,
-	       row = 0;
-
-	for (size_t i = 0; i < b->n_seqs; i++) {
-		const float *q = s->qkv + row * W;
-
-		attention_forward(&a, b->lengths[i], b->lengths[i], q, W, q + O, W, q + O + KV, W,
-		        s->attn + row * O, O, s->lse ? s->lse + row * a.n_heads : NULL, scratch);
-		row += b->lengths[i];
+	if (s->m->arch.family->kind != MODEL_ENCODER) {
+		for (size_t i = 0; i < b->n_rows; i++)
+			if (b->labels[i] >= (int32_t)s->m->arch.vocab_size)
+				return ERR_INVALID;
+		return OK;
 	}
+	if (!n_classes || !(b->dropout >= 0 && b->dropout < 1))
+		return ERR_INVALID;
+	for (size_t i = 0; b->classes && i < b->n_seqs; i++)
+		if (b->classes[i] >= n_classes)
+			return ERR_INVALID;
+	return OK;
 }
 
-static void layer_attention_backward(const struct pass *p, size_t layer, const struct train_batch *b,
-        const struct block_state *s, const struct block_grads *g, float *scratch)
+static enum err step_check(const struct step *s, size_t max_rows)
 {
-	struct attention a = block_attention(p->m, layer);
-	size_t W = arch_qkv_width(&p->m->arch), O = a.n_heads * a.head_dim, KV = a.n_kv_heads * a.head_dim,
-	       row = 0;
+	const struct train_batch *b = s->batch;
+	bool source = s->m->arch.n_stacks > 1;
+	size_t n_source = source ? b->n_source_rows : 0;
+	enum err e;
 
-	for (size_t i = 0; i < b->n_seqs; i++) {
-		const float *q = s->qkv + row * W;
-		float *dq = g->d_qkv + row * W;
-
-		attention_backward(&a, b->lengths[i], b->lengths[i], q, W, q + O, W, q + O + KV, W,
-		        s->attn + row * O, g->d_attn + row * O, O, s->lse + row * a.n_heads, dq, dq + O,
-		        dq + O + KV, scratch);
-		row += b->lengths[i];
-	}
+	if (b->n_rows > max_rows || n_source > max_rows - b->n_rows)
+		return ERR_TOO_LARGE;
+	e = tokens_check(&s->m->arch, b->n_rows, b->tokens, b->n_seqs, b->lengths);
+	if (!e && source)
+		e = tokens_check(
+		        &s->m->arch, b->n_source_rows, b->source_tokens, b->n_seqs, b->source_lengths);
+	return e ? e : labels_check(s);
 }
 
-/* Loss over one block of n labelled rows; when grads are wanted, their gradient is added to t->dx. */
-static void head_block(const struct model *m, const struct train_batch *b, const struct tape *t,
-        const size_t *rows, size_t n, float grad_scale, struct train_sums *sums)
+/* ---- what is learned ---- */
+
+/* Gradients of rows picked from the stream, back to where they came from. */
+static void scatter(float *dx, const float *d_picked, const size_t *rows, size_t n, size_t C)
 {
-	const struct arch *a = &m->arch;
-	size_t C = a->width, V = a->vocab_size;
+	for (size_t i = 0; i < n; i++)
+		memcpy(dx + rows[i] * C, d_picked + i * C, C * sizeof(float));
+}
+
+/* Loss over one block of n labelled rows; when grads are wanted, their gradient is added to dx. */
+static void token_block(struct step *s, const size_t *rows, size_t n)
+{
+	const struct model *m = s->m;
+	const struct train_batch *b = s->batch;
+	const struct tape *t = &s->tape;
+	const struct stack *last = &m->arch.stacks[m->arch.n_stacks - 1];
+	const struct tape_stack *end = &t->stacks[m->arch.n_stacks - 1];
+	float grad_scale = s->grads ? s->grad_scale : 0;
+	size_t C = m->arch.width, V = m->arch.vocab_size;
 
 	for (size_t i = 0; i < n; i++) {
-		memcpy(t->picked + i * C, t->x + rows[i] * C, C * sizeof(float));
+		memcpy(t->picked + i * C, end->x + rows[i] * C, C * sizeof(float));
 		t->targets[i] = b->labels[rows[i]];
 	}
-	transformer_final_norm(m, n, t->picked, t->normed, t->mean, t->rstd);
-	linear_forward(&m->weights.head, n, false, t->normed, C, t->logits, V);
-	cross_entropy(n, V, t->logits, t->targets, grad_scale, t->losses, t->correct);
+	transformer_final_norm(m, last, n, t->picked, t->normed, t->mean, t->rstd);
+	linear_forward(&m->weights.head, n, false, t->normed, C, t->outputs, V);
+	cross_entropy(n, V, t->outputs, t->targets, grad_scale, t->losses, t->correct);
 	for (size_t i = 0; i < n; i++) {
 		float weight = b->weights ? b->weights[rows[i]] : 1;
 
-		sums->loss += (double)weight * t->losses[i];
-		sums->weight += (double)weight;
-		sums->n_labels++;
-		sums->n_correct += t->correct[i];
+		s->sums.loss += (double)weight * t->losses[i];
+		s->sums.weight += (double)weight;
+		s->sums.n_labels++;
+		s->sums.n_correct += t->correct[i];
 		if (grad_scale != 0 && weight != 1)
 			for (size_t j = 0; j < V; j++)
-				t->logits[i * V + j] *= weight;
+				t->outputs[i * V + j] *= weight;
 	}
 	if (grad_scale == 0)
 		return;
-	linear_backward(&m->weights.head, n, t->logits, V, 0, t->d_normed, C);
+	linear_backward(&m->weights.head, n, t->outputs, V, 0, t->d_normed, C);
 	memset(t->d_picked, 0, n * C * sizeof(float));
-	transformer_final_norm_backward(m, n, t->d_normed, t->picked, t->mean, t->rstd, t->d_picked);
-	for (size_t i = 0; i < n; i++)
-		memcpy(t->dx + rows[i] * C, t->d_picked + i * C, C * sizeof(float));
+	transformer_final_norm_backward(m, last, n, t->d_normed, t->picked, t->mean, t->rstd, t->d_picked);
+	scatter(end->dx, t->d_picked, rows, n, C);
 }
 
-static void head_run(const struct model *m, const struct train_batch *b, const struct tape *t,
-        float grad_scale, struct train_sums *sums)
+/* The loss of sequence i from its outputs (L), which become their gradient. */
+static void class_loss(struct step *s, size_t i, float *outputs, size_t L)
 {
-	size_t n = 0;
+	const struct train_batch *b = s->batch;
+	float weight = b->weights ? b->weights[i] : 1, scale = s->grads ? s->grad_scale * weight : 0;
+	bool class = b->classes && b->classes[i] >= 0, target = b->targets && !isnan(b->targets[i]);
+	unsigned char correct = 0;
+	double loss = 0;
 
+	if (class)
+		cross_entropy(1, L, outputs, &b->classes[i], scale, &loss, &correct);
+	if (!class && target)
+		loss = ((double)outputs[0] - (double)b->targets[i]) *
+		       ((double)outputs[0] - (double)b->targets[i]);
+	if (!class && target && scale != 0) {
+		outputs[0] = 2 * scale * (outputs[0] - b->targets[i]);
+		memset(outputs + 1, 0, (L - 1) * sizeof(*outputs));
+	}
+	if ((!class && !target) || scale == 0)
+		memset(outputs, 0, L * sizeof(*outputs));
+	if ((!class && !target) || weight == 0)
+		return;
+	s->sums.loss += (double)weight * loss;
+	s->sums.weight += (double)weight;
+	s->sums.n_labels++;
+	s->sums.n_correct += correct;
+}
+
+/* The head over n sequences from `first` on, whose first tokens are `rows`. */
+static void class_block(struct step *s, size_t first, const size_t *rows, size_t n)
+{
+	const struct train_batch *b = s->batch;
+	const struct tape *t = &s->tape;
+	size_t C = s->m->arch.width, L = adapter_layout_head_labels(s->layout);
+	struct class_head head = {s->layout, s->params, C, b->dropout, b->dropout_seed};
+	struct class_rows r = {n, first, t->picked, t->normed, t->d_normed, t->outputs};
+
+	for (size_t i = 0; i < n; i++)
+		memcpy(t->picked + i * C, t->stacks[0].x + rows[i] * C, C * sizeof(float));
+	class_head_forward(&head, &r, false);
+	if (b->outputs)
+		memcpy(b->outputs + first * L, t->outputs, n * L * sizeof(float));
+	for (size_t i = 0; i < n; i++)
+		class_loss(s, first + i, t->outputs + i * L, L);
+	if (!s->grads)
+		return;
+	class_head_backward(&head, &r, s->grads, t->d_picked);
+	scatter(t->stacks[0].dx, t->d_picked, rows, n, C);
+}
+
+/* Rows that the head reads: labelled ones, or each sequence's first. */
+static size_t head_rows(const struct step *s)
+{
+	const struct train_batch *b = s->batch;
+	size_t *rows = s->tape.label_rows, n = 0;
+
+	if (s->m->arch.family->kind == MODEL_ENCODER) {
+		for (size_t i = 0, row = 0; i < b->n_seqs; row += b->lengths[i++])
+			rows[n++] = row;
+		return n;
+	}
 	for (size_t i = 0; i < b->n_rows; i++)
 		if (b->labels[i] >= 0 && (!b->weights || b->weights[i] != 0))
-			t->label_rows[n++] = i;
-	if (grad_scale != 0)
-		memset(t->dx, 0, b->n_rows * m->arch.width * sizeof(float));
-	for (size_t at = 0; at < n; at += HEAD_ROWS)
-		head_block(m, b, t, t->label_rows + at, n - at < HEAD_ROWS ? n - at : HEAD_ROWS, grad_scale,
-		        sums);
+			rows[n++] = i;
+	return n;
 }
 
-static void forward_run(const struct pass *p, const struct train_batch *b, const struct tape *t)
+static void head_run(struct step *s)
 {
-	size_t n = p->m->arch.n_layers;
+	const struct arch *a = &s->m->arch;
+	size_t n = head_rows(s);
 
-	transformer_embed(p, b->tokens, t->layers[0].x_in);
-	for (size_t i = 0; i < n; i++) {
-		const struct block_state *s = &t->layers[i];
+	if (s->grads)
+		memset(s->tape.stacks[a->n_stacks - 1].dx, 0, s->batch->n_rows * a->width * sizeof(float));
+	for (size_t at = 0; at < n; at += TAPE_HEAD_ROWS) {
+		size_t some = n - at < TAPE_HEAD_ROWS ? n - at : TAPE_HEAD_ROWS;
 
-		block_qkv(p, i, s, &t->scratch);
-		layer_attention(p, i, b, s, t->attention_scratch);
-		block_finish(p, i, s, &t->scratch, i + 1 < n ? t->layers[i + 1].x_in : t->x);
+		if (a->family->kind == MODEL_ENCODER)
+			class_block(s, at, s->tape.label_rows + at, some);
+		else
+			token_block(s, s->tape.label_rows + at, some);
 	}
 }
 
-/* From t->dx down to the first edited site. */
-static void backward_run(const struct pass *p, const struct train_batch *b, const struct tape *t)
+/* ---- the stacks ---- */
+
+static void pass_prepare(struct step *s, size_t k)
 {
-	const struct model *m = p->m;
-	size_t first = adapter_layout_first_site(p->runs->layout);
+	const struct train_batch *b = s->batch;
+	bool source = k + 1 < s->m->arch.n_stacks;
+	const struct tape_stack *t = &s->tape.stacks[k];
+	size_t n_rows = source ? b->n_source_rows : b->n_rows;
 
-	for (size_t i = m->arch.n_layers; i-- > 0;) {
-		const struct block_state *s = &t->layers[i];
-		size_t ffn = model_site(m, i, MODULE_FFN_DOWN), attn = model_site(m, i, MODULE_ATTN_OUT);
-		size_t qkv = i * m->n_layer_sites;
+	s->packed[k] = (struct packed){.n_seqs = b->n_seqs,
+	        .lengths = source ? b->source_lengths : b->lengths,
+	        .source_lengths = k ? b->source_lengths : NULL,
+	        .scratch = s->tape.attention_scratch};
+	s->runs[k] =
+	        (struct edit_run){.n_rows = n_rows, .layout = s->layout, .params = s->params, .strength = 1};
+	s->passes[k] = (struct pass){.m = s->m,
+	        .stack = &s->m->arch.stacks[k],
+	        .n_rows = n_rows,
+	        .positions = t->positions,
+	        .segments = t->segments,
+	        .runs = &s->runs[k],
+	        .n_runs = 1,
+	        .attend = packed_attend,
+	        .context = &s->packed[k],
+	        .source = k ? &s->passes[0] : NULL,
+	        .memory = s->tape.memory};
+	packed_positions(&s->packed[k], t->positions);
+}
 
-		if (first > ffn)
+static void stack_forward(struct step *s, size_t k)
+{
+	const struct pass *p = &s->passes[k];
+	const struct tape *t = &s->tape;
+	const int32_t *tokens = k + 1 < s->m->arch.n_stacks ? s->batch->source_tokens : s->batch->tokens;
+	size_t begin = p->stack->first_layer, end = begin + p->stack->n_layers;
+
+	if (p->segments)
+		packed_segments(&s->packed[k], tokens, t->stacks[k].segments);
+	transformer_embed(p, tokens, t->layers[begin].attn[ATTENTION_SELF].branch.x_in);
+	for (size_t i = begin; i < end; i++)
+		block_forward(p, i, &t->layers[i], &t->scratch,
+		        i + 1 < end ? t->layers[i + 1].attn[ATTENTION_SELF].branch.x_in : t->stacks[k].x);
+}
+
+static void forward_run(struct step *s)
+{
+	const struct tape *t = &s->tape;
+	size_t n = s->m->arch.n_stacks;
+
+	for (size_t k = 0; k < n; k++)
+		pass_prepare(s, k);
+	for (size_t k = 0; k < n; k++) {
+		stack_forward(s, k);
+		if (k + 1 < n)
+			transformer_final_norm(s->m, s->passes[k].stack, s->passes[k].n_rows, t->stacks[k].x,
+			        t->memory, t->memory_mean, t->memory_rstd);
+	}
+}
+
+static void stack_backward(struct step *s, size_t k, struct block_grads *g)
+{
+	const struct stack *stack = s->passes[k].stack;
+
+	g->floor = s->tape.stacks[k].floor;
+	for (size_t i = stack->first_layer + stack->n_layers; i-- > stack->first_layer;)
+		if (!block_backward(&s->passes[k], i, &s->tape.layers[i], g, s->tape.stacks[k].dx))
 			return;
-		block_finish_backward_ffn(p, i, s, &t->grads, t->dx, first < ffn);
-		if (first > attn)
+}
+
+/* From the last stack's dx down to the first edited site. */
+static void backward_run(struct step *s)
+{
+	const struct model *m = s->m;
+	const struct tape *t = &s->tape;
+	struct block_grads g = t->grads;
+	size_t first = adapter_layout_first_site(s->layout), bytes;
+
+	g.grads = s->grads;
+	g.attend_backward = packed_attend_backward;
+	for (size_t k = m->arch.n_stacks; k-- > 0;) {
+		bool source = k && first < m->arch.stacks[k].first_site;
+
+		bytes = k ? s->passes[0].n_rows * m->arch.width * sizeof(float) : 0;
+		g.d_memory = source ? t->d_memory : NULL;
+		if (source)
+			memset(t->d_memory, 0, bytes);
+		stack_backward(s, k, &g);
+		if (!source)
 			return;
-		block_finish_backward_attn(p, i, s, &t->grads, t->dx, first < attn);
-		if (first >= attn)
-			return;
-		layer_attention_backward(p, i, b, s, &t->grads, t->attention_scratch);
-		block_qkv_backward(p, i, s, &t->grads, t->dx, first < qkv);
+		memset(t->stacks[0].dx, 0, bytes);
+		transformer_final_norm_backward(m, &m->arch.stacks[0], s->passes[0].n_rows, t->d_memory,
+		        t->stacks[0].x, t->memory_mean, t->memory_rstd, t->stacks[0].dx);
 	}
 }
 
@@ -334,22 +361,24 @@ enum err model_train(const struct model *m, struct train_workspace *w, const str
         const struct adapter_layout *layout, const float *params, float grad_scale, float *grads,
         struct train_sums *sums)
 {
-	struct edit_run run = {.n_rows = batch->n_rows, .layout = layout, .params = params, .strength = 1};
-	enum err e = batch_check(m, w, batch);
-	struct train_sums total = {0};
-	struct pass pass = {.m = m, .n_rows = batch->n_rows, .runs = &run, .n_runs = 1};
-	struct tape t;
+	struct step s = {.m = m,
+	        .batch = batch,
+	        .layout = layout,
+	        .params = params,
+	        .grad_scale = grad_scale,
+	        .grads = grads};
+	bool source = m->arch.n_stacks > 1;
+	size_t rows[ARCH_MAX_STACKS] = {source ? batch->n_source_rows : batch->n_rows, batch->n_rows};
+	enum err e = step_check(&s, w->max_rows);
 
 	if (e)
 		return e;
-	tape_cut(w->base, m, layout, batch->n_rows, &t);
-	positions_fill(batch, t.positions);
-	pass.positions = t.positions;
-	t.grads.grads = grads;
-	forward_run(&pass, batch, &t);
-	head_run(m, batch, &t, grads ? grad_scale : 0, &total);
+	rows[1] = source ? rows[1] : 0;
+	tape_cut(w->base, m, layout, rows, &s.tape);
+	forward_run(&s);
+	head_run(&s);
 	if (grads)
-		backward_run(&pass, batch, &t);
-	*sums = total;
+		backward_run(&s);
+	*sums = s.sums;
 	return OK;
 }

@@ -1,9 +1,13 @@
 /*
- * The one transformer: a pre-norm block in pieces that training and serving share, driven by struct arch.
- * Internal to model/.
+ * The one transformer: a block of branches (attention, perhaps cross-attention, feed-forward) that every pass
+ * runs through block_forward() and block_backward(), driven by struct arch. Internal to model/.
  *
- * Letters: N rows of the pass, C width, W width of the row [q | k | v], O = H*D width of attention's output,
- * F feed-forward width. A pass belongs to one thread.
+ * A branch reads the residual stream, and what it gives is edited and added to it. Its norm comes before it
+ * (GPT-2, LLaMA, T5) or after the sum (BERT).
+ *
+ * Letters: N rows of the pass, M rows of the source (cross-attention's keys), S either, C width, W width of
+ * the row [q | k | v], O = H*D width of attention's output, F feed-forward width. A pass belongs to one
+ * thread.
  */
 #ifndef REDD_MODEL_TRANSFORMER_H
 #define REDD_MODEL_TRANSFORMER_H
@@ -18,40 +22,42 @@ struct model {
 	struct model_info info;
 	struct site *sites; /* owned (n_sites) */
 	size_t n_sites;
-	struct layer_site layer_sites[ARCH_MAX_LAYER_SITES];
-	size_t n_layer_sites;
 	float *rope_cos, *rope_sin; /* owned (max_positions, D/2); rotary positions only */
 };
 
-/* The site of a module in a layer. */
-size_t model_site(const struct model *m, size_t layer, enum module module);
-
-/* What one run through the layers has in common. */
-struct pass {
-	const struct model *m;
-	size_t n_rows;           /* N */
-	const size_t *positions; /* (N) of each row in its own sequence */
-	const struct edit_run *runs;
-	size_t n_runs;
-	/* Rows of different requests share the pass: sums in an order that no neighbour can change. */
-	bool shared;
+/* Queries, keys and values, or their gradients: q (N,O), k and v (S,KV*D), with their row distances. Where
+ * one module gives all three they lie side by side, as they do in every self-attention here. */
+struct qkv {
+	float *q, *k, *v;
+	size_t ldq, ldkv;
 };
 
-/* What a block computes on the way. Training keeps these for the backward pass, one set a layer; serving
+/* What a branch computes on the way. Training keeps these for the backward pass, one set a layer; serving
  * reuses one set. Pointers that are NULL are not kept. */
+struct branch_state {
+	float *x_in;        /* (N,C) the stream entering */
+	float *x_sum;       /* (N,C) the stream before the norm that follows; post_norm only; may be x_in */
+	float *mean, *rstd; /* (N) of the norm */
+	float *raw;         /* (N,C) before the edit, or NULL */
+};
+
+struct attention_state {
+	struct branch_state branch;
+	struct qkv row; /* after edit and rotation */
+	struct qkv raw; /* before the edit, or q NULL */
+	float *attn;    /* (N,O) */
+	float *lse;     /* (N,H), or NULL */
+};
+
+struct ffn_state {
+	struct branch_state branch;
+	float *gate; /* (N,F), gated only */
+	float *up;   /* (N,F) before the activation */
+};
+
 struct block_state {
-	float *x_in;          /* (N,C) residual stream entering the block */
-	float *mean1, *rstd1; /* (N) */
-	float *qkv;           /* (N,W) after edit and rotation */
-	float *qkv_raw;       /* (N,W) before the edit, or NULL */
-	float *attn;          /* (N,O) */
-	float *lse;           /* (N,H), or NULL */
-	float *attn_out_raw;  /* (N,C) before the edit, or NULL */
-	float *x_mid;         /* (N,C) residual stream after attention */
-	float *mean2, *rstd2; /* (N) */
-	float *gate;          /* (N,F), gated only */
-	float *up;            /* (N,F) before the activation */
-	float *ffn_out_raw;   /* (N,C) before the edit, or NULL */
+	struct attention_state attn[2]; /* by enum attention_kind */
+	struct ffn_state ffn;
 };
 
 /* Scratch of a pass. */
@@ -61,50 +67,110 @@ struct block_scratch {
 	float *branch; /* (N,C) */
 };
 
-/* x (N,C) = token embeddings (+ learned positions). tokens are checked by the caller. */
+/* What one run through a stack has in common. */
+struct pass {
+	const struct model *m;
+	const struct stack *stack;
+	size_t n_rows;                 /* N */
+	const size_t *positions;       /* (N) of each row in its own sequence */
+	const unsigned char *segments; /* (N), or NULL: all the first */
+	const struct edit_run *runs;
+	size_t n_runs;
+	/* Rows of different requests share the pass: sums in an order that no neighbour can change. */
+	bool shared;
+	/* From s->row to s->attn: who sees whom is the pass's business. */
+	void (*attend)(const struct pass *p, size_t layer, enum attention_kind kind,
+	        const struct attention_state *s);
+	void *context; /* borrowed: attend's */
+	/* Cross-attention's keys and values are projected from here; NULL when they are there already. */
+	const struct pass *source;
+	const float *memory; /* (M,C) what the source's stack gave */
+};
+
+/* Scratch and results of the way back; a single run at strength 1. */
+struct block_grads {
+	float *d_hidden;     /* (N,F) scratch */
+	float *d_gate;       /* (N,F) scratch, gated only */
+	float *d_branch;     /* (N,C) scratch */
+	float *d_attn;       /* (N,O) */
+	struct qkv d_row[2]; /* by enum attention_kind */
+	float *d_memory;     /* (M,C) accumulated; NULL = the source needs none */
+	float *key_shift;    /* (KV*D) scratch */
+	float *grads;        /* (n_params) accumulated */
+	/* The lowest site of the pass's stack whose output needs a gradient: an edited one, or one that leads
+	 * to the source. */
+	size_t floor;
+	/* Fills d_row[kind] from d_attn. */
+	void (*attend_backward)(const struct pass *p, size_t layer, enum attention_kind kind,
+	        const struct attention_state *s, const struct block_grads *g);
+};
+
+/* ---- the stream's ends (ends.c) ---- */
+
+/* x (N,C) = embeddings of tokens, positions and segments, normed where the family does. tokens are checked by
+ * the caller. */
 void transformer_embed(const struct pass *p, const int32_t *tokens, float *x);
-/* From s->x_in to s->qkv. */
-void block_qkv(
-        const struct pass *p, size_t layer, const struct block_state *s, const struct block_scratch *t);
-/* From s->attn (and s->x_in) to x_out (N,C), the residual stream leaving the block. x_out may be s->x_in or
- * s->x_mid; s->x_mid may be s->x_in. */
-void block_finish(const struct pass *p, size_t layer, const struct block_state *s,
-        const struct block_scratch *t, float *x_out);
-/* y (n,C) = the final norm of x (n,C); mean, rstd (n) may be NULL. */
-void transformer_final_norm(
-        const struct model *m, size_t n, const float *x, float *y, float *mean, float *rstd);
+/* y (n,C) = the final norm of a stack of x (n,C), or x where there is none; mean, rstd (n) may be NULL; y may
+ * be x. */
+void transformer_final_norm(const struct model *m, const struct stack *s, size_t n, const float *x, float *y,
+        float *mean, float *rstd);
 /* dx (n,C) accumulated. */
-void transformer_final_norm_backward(const struct model *m, size_t n, const float *dy, const float *x,
-        const float *mean, const float *rstd, float *dx);
+void transformer_final_norm_backward(const struct model *m, const struct stack *s, size_t n, const float *dy,
+        const float *x, const float *mean, const float *rstd, float *dx);
+
+/* ---- the block ---- */
+
+/* From the first branch's x_in to x_out (N,C), the stream leaving the block. Each branch leaves its result in
+ * the next one's x_in; all of them and x_out may be the same. */
+void block_forward(const struct pass *p, size_t layer, const struct block_state *s,
+        const struct block_scratch *t, float *x_out);
+/* dx (N,C), the gradient of the stream leaving the block, becomes that of the stream entering it, unless the
+ * floor comes first: then false, and dx is spent. */
+bool block_backward(const struct pass *p, size_t layer, const struct block_state *s,
+        const struct block_grads *g, float *dx);
+/* Keys and values of a layer's cross-attention from memory (M,C), into s->row; raw is kept. */
+void block_source(
+        const struct pass *source, size_t layer, const float *memory, const struct attention_state *s);
+
+/* The attention of a layer. */
+struct attention block_attention(const struct model *m, size_t layer, enum attention_kind kind);
+
+/* ---- branches (branch.c) ---- */
+
+/* What the module of a branch reads: s->x_in, normed into t->normed where the norm comes first. */
+const float *branch_begin(const struct pass *p, const struct norm *norm, const struct branch_state *s,
+        const struct block_scratch *t);
+/* Join t->branch (N,C), a module's output, to the stream: x_out (N,C). */
+void branch_join(const struct pass *p, const struct norm *norm, size_t site, const struct branch_state *s,
+        const struct block_scratch *t, float *x_out);
+/* The way back through the join: dx becomes the gradient of the sum, and g->d_branch that of the module's
+ * output before the edit. */
+void branch_join_backward(const struct pass *p, const struct norm *norm, size_t site,
+        const struct branch_state *s, const struct block_grads *g, float *dx);
+/* g->d_branch, the gradient of what branch_begin() gave, added to dx. */
+void branch_begin_backward(const struct pass *p, const struct norm *norm, const struct branch_state *s,
+        const struct block_grads *g, float *dx);
+
 /* y (N, n_out) with row distance ldy. */
 void linear_forward(
         const struct linear *l, size_t n_rows, bool shared, const float *x, size_t ldx, float *y, size_t ldy);
 /* dx (N, n_in) = dy (N, n_out; row distance lddy) w + beta dx. */
 void linear_backward(const struct linear *l, size_t n_rows, const float *dy, size_t lddy, float beta,
         float *dx, size_t lddx);
+void norm_forward(const struct arch *a, const struct norm *n, size_t n_rows, const float *x, float *y,
+        float *mean, float *rstd);
+/* dx accumulated. */
+void norm_backward(const struct arch *a, const struct norm *n, size_t n_rows, const float *dy, const float *x,
+        const float *mean, const float *rstd, float *dx);
+/* Copy rows (n_rows,n). */
+void rows_copy(size_t n_rows, size_t n, float *to, size_t ldto, const float *from, size_t ldfrom);
 
-/* ---- backward twins; single run at strength 1. dx (N,C) is the gradient of the stream leaving the block and
- * becomes, in place, that of the stream after attention. ---- */
-struct block_grads {
-	float *d_hidden;  /* (N,F) scratch */
-	float *d_gate;    /* (N,F) scratch, gated only */
-	float *d_branch;  /* (N,C) scratch */
-	float *d_attn;    /* (N,O) */
-	float *d_qkv;     /* (N,W) */
-	float *key_shift; /* (KV*D) scratch */
-	float *grads;     /* (n_params) accumulated */
-};
-/* `below`: whether anything under the feed-forward site needs a gradient. */
-void block_finish_backward_ffn(const struct pass *p, size_t layer, const struct block_state *s,
-        const struct block_grads *g, float *dx, bool below);
-/* Gradient of s->attn into g->d_attn; dx is unchanged (the residual goes on). */
-void block_finish_backward_attn(const struct pass *p, size_t layer, const struct block_state *s,
-        const struct block_grads *g, const float *dx, bool below);
-/* g->d_qkv to dx, accumulated: dx becomes the gradient of the stream entering the block. */
-void block_qkv_backward(const struct pass *p, size_t layer, const struct block_state *s,
-        const struct block_grads *g, float *dx, bool below);
+/* ---- the attention branch (block_attention.c) ---- */
 
-/* The attention of a layer. */
-struct attention block_attention(const struct model *m, size_t layer);
+void attention_branch(const struct pass *p, size_t layer, enum attention_kind kind,
+        const struct attention_state *s, const struct block_scratch *t, float *x_out);
+/* As block_backward(), of this branch. */
+bool attention_branch_backward(const struct pass *p, size_t layer, enum attention_kind kind,
+        const struct attention_state *s, const struct block_grads *g, float *dx);
 
 #endif

@@ -6,8 +6,10 @@
 
 #include "core/mem.h"
 #include "worker/math/vec.h"
+#include "worker/model/relative.h"
 #include "worker/model/shards.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -33,15 +35,33 @@ struct loader {
 	struct why *why;
 };
 
-/* By its full name, or without the family's prefix as checkpoints of the bare model have it. */
+__attribute__((format(printf, 2, 3))) static void name_format(char *out, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(out, TENSOR_NAME_SIZE, fmt, ap);
+	va_end(ap);
+}
+
+const struct tensor *weights_find(const struct shards *shards, const struct family *f, const char *name)
+{
+	const struct tensor *t = shards_find(shards, name);
+	size_t n = strlen(f->prefix);
+	char wrapped[TENSOR_NAME_SIZE];
+
+	if (!t && n && strncmp(name, f->prefix, n) == 0)
+		t = shards_find(shards, name + n);
+	if (!t && f->wrapper) {
+		name_format(wrapped, "%s%s", f->wrapper, name);
+		t = shards_find(shards, wrapped);
+	}
+	return t;
+}
+
 static const struct tensor *tensor_lookup(const struct loader *l, const char *name)
 {
-	const struct tensor *t = shards_find(l->files->shards, name);
-	size_t n = strlen(l->arch->family->prefix);
-
-	if (!t && strncmp(name, l->arch->family->prefix, n) == 0)
-		t = shards_find(l->files->shards, name + n);
-	return t;
+	return weights_find(l->files->shards, l->arch->family, name);
 }
 
 static void tensor_hash(struct hash *h, const char *name, const struct tensor *t)
@@ -136,79 +156,157 @@ static enum err tensor_load(
 	return e;
 }
 
-__attribute__((format(printf, 2, 3))) static void name_format(char *out, const char *fmt, ...)
+static const char *module_path(const struct loader *l, size_t layer, enum module module)
 {
-	va_list ap;
+	const struct arch *a = l->arch;
+	const char *const *modules = arch_stack(a, layer)->names->modules;
 
-	va_start(ap, fmt);
-	vsnprintf(out, TENSOR_NAME_SIZE, fmt, ap);
-	va_end(ap);
+	if (module == MODULE_FFN_UP && !a->gated && modules[MODULE_FFN_UP_ALONE])
+		return modules[MODULE_FFN_UP_ALONE];
+	return modules[module];
+}
+
+/* "h.3.attn.c_proj", below the family's prefix. */
+static void path_format(const struct loader *l, size_t layer, const char *module, char *out)
+{
+	const struct stack *s = arch_stack(l->arch, layer);
+
+	name_format(out, "%s.%zu.%s", s->names->layers, layer - s->first_layer, module);
 }
 
 static enum err linear_load(struct loader *l, size_t layer, enum module module, size_t n_out, size_t n_in,
         bool bias, struct linear *out)
 {
-	const struct family *f = l->arch->family;
-	char name[TENSOR_NAME_SIZE];
+	char path[TENSOR_NAME_SIZE], name[TENSOR_NAME_SIZE];
 	enum err e;
 
 	out->n_in = n_in;
 	out->n_out = n_out;
-	name_format(name, "%s%s.%zu.%s.weight", f->prefix, f->layers, layer, f->modules[module]);
+	path_format(l, layer, module_path(l, layer, module), path);
+	name_format(name, "%s%s.weight", l->arch->family->prefix, path);
 	e = tensor_load(l, name, n_out, n_in, l->arch->transposed, &out->w);
 	if (e || !bias)
 		return e;
-	name_format(name, "%s%s.%zu.%s.bias", f->prefix, f->layers, layer, f->modules[module]);
+	name_format(name, "%s%s.bias", l->arch->family->prefix, path);
 	return tensor_load(l, name, n_out, 0, false, &out->b);
+}
+
+/* One vector of a norm: by its name, or by the one it had in TensorFlow's checkpoints. */
+static enum err norm_vector_load(
+        struct loader *l, const char *path, const char *name, const char *old, const float **out)
+{
+	const char *prefix = l->arch->family->prefix;
+	char full[TENSOR_NAME_SIZE], legacy[TENSOR_NAME_SIZE];
+
+	name_format(full, "%s%s.%s", prefix, path, name);
+	name_format(legacy, "%s%s.%s", prefix, path, old);
+	return tensor_load(l, !tensor_lookup(l, full) && tensor_lookup(l, legacy) ? legacy : full,
+	        l->arch->width, 0, false, out);
 }
 
 /* path is below the family's prefix: "h.0.ln_1". */
 static enum err norm_load(struct loader *l, const char *path, struct norm *out)
 {
-	char name[TENSOR_NAME_SIZE];
-	enum err e;
+	enum err e = norm_vector_load(l, path, "weight", "gamma", &out->w);
 
-	name_format(name, "%s%s.weight", l->arch->family->prefix, path);
-	e = tensor_load(l, name, l->arch->width, 0, false, &out->w);
-	if (e || l->arch->norm == NORM_RMS)
-		return e;
-	name_format(name, "%s%s.bias", l->arch->family->prefix, path);
-	return tensor_load(l, name, l->arch->width, 0, false, &out->b);
+	return e || l->arch->norm == NORM_RMS ? e : norm_vector_load(l, path, "bias", "beta", &out->b);
 }
 
-static enum err layer_load(struct loader *l, size_t i, struct layer *out)
+static enum err layer_norm_load(struct loader *l, size_t layer, enum module module, struct norm *out)
+{
+	char path[TENSOR_NAME_SIZE];
+
+	path_format(l, layer, module_path(l, layer, module), path);
+	return norm_load(l, path, out);
+}
+
+/* The table of buckets (n,H), spread out over distances as attention wants it. */
+static enum err relative_load(struct loader *l, size_t layer, const float **out)
 {
 	const struct arch *a = l->arch;
-	const struct family *f = a->family;
-	size_t C = a->width, F = a->ffn_width, O = a->n_heads * a->head_dim, KV = a->n_kv_heads * a->head_dim;
-	char path[TENSOR_NAME_SIZE];
+	const struct stack *s = arch_stack(a, layer);
+	char path[TENSOR_NAME_SIZE], name[TENSOR_NAME_SIZE];
+	const float *table;
+	float *spread;
+	enum err e;
+
+	path_format(l, layer, s->names->relative_bias, path);
+	name_format(name, "%s%s.weight", a->family->prefix, path);
+	e = tensor_load(l, name, a->relative_buckets, a->n_heads, false, &table);
+	if (!e)
+		e = converted_new(l->files, a->n_heads * (2 * a->relative_distance + 1), &spread);
+	if (e)
+		return e;
+	relative_spread(a->n_heads, a->relative_buckets, a->relative_distance, !s->causal, table, spread);
+	*out = spread;
+	return OK;
+}
+
+static enum err attention_load(
+        struct loader *l, size_t layer, enum attention_kind kind, struct attention_weights *out)
+{
+	const struct arch *a = l->arch;
+	size_t C = a->width, O = a->n_heads * a->head_dim, KV = a->n_kv_heads * a->head_dim;
 	enum err e;
 
 	out->n_qkv = a->fused_qkv ? 1 : 3;
 	if (a->fused_qkv) {
-		e = linear_load(l, i, MODULE_QKV, O + 2 * KV, C, a->qkv_bias, &out->qkv[0]);
+		e = linear_load(
+		        l, layer, module_of(kind, MODULE_QKV), O + 2 * KV, C, a->qkv_bias, &out->qkv[0]);
 	} else {
-		e = linear_load(l, i, MODULE_Q, O, C, a->qkv_bias, &out->qkv[0]);
+		e = linear_load(l, layer, module_of(kind, MODULE_Q), O, C, a->qkv_bias, &out->qkv[0]);
 		if (!e)
-			e = linear_load(l, i, MODULE_K, KV, C, a->qkv_bias, &out->qkv[1]);
+			e = linear_load(
+			        l, layer, module_of(kind, MODULE_K), KV, C, a->qkv_bias, &out->qkv[1]);
 		if (!e)
-			e = linear_load(l, i, MODULE_V, KV, C, a->qkv_bias, &out->qkv[2]);
+			e = linear_load(
+			        l, layer, module_of(kind, MODULE_V), KV, C, a->qkv_bias, &out->qkv[2]);
 	}
 	if (!e)
-		e = linear_load(l, i, MODULE_ATTN_OUT, C, O, a->attn_out_bias, &out->attn_out);
+		e = linear_load(
+		        l, layer, module_of(kind, MODULE_ATTN_OUT), C, O, a->attn_out_bias, &out->out);
+	return e ? e : layer_norm_load(l, layer, module_of(kind, MODULE_NORM), &out->norm);
+}
+
+static enum err layer_load(struct loader *l, size_t i, struct layer *layers)
+{
+	const struct arch *a = l->arch;
+	const struct stack *s = arch_stack(a, i);
+	struct layer *out = &layers[i];
+	size_t C = a->width, F = a->ffn_width;
+	enum err e = attention_load(l, i, ATTENTION_SELF, &out->attn[ATTENTION_SELF]);
+
+	if (!e && s->cross)
+		e = attention_load(l, i, ATTENTION_CROSS, &out->attn[ATTENTION_CROSS]);
 	if (!e && a->gated)
-		e = linear_load(l, i, MODULE_FFN_GATE, F, C, a->ffn_bias, &out->gate);
+		e = linear_load(l, i, MODULE_FFN_GATE, F, C, a->ffn_bias, &out->ffn.gate);
 	if (!e)
-		e = linear_load(l, i, MODULE_FFN_UP, F, C, a->ffn_bias, &out->up);
+		e = linear_load(l, i, MODULE_FFN_UP, F, C, a->ffn_bias, &out->ffn.up);
 	if (!e)
-		e = linear_load(l, i, MODULE_FFN_DOWN, C, F, a->ffn_bias, &out->down);
-	name_format(path, "%s.%zu.%s", f->layers, i, f->modules[MODULE_NORM1]);
+		e = linear_load(l, i, MODULE_FFN_DOWN, C, F, a->ffn_bias, &out->ffn.down);
 	if (!e)
-		e = norm_load(l, path, &out->norm1);
-	name_format(path, "%s.%zu.%s", f->layers, i, f->modules[MODULE_NORM2]);
-	if (!e)
-		e = norm_load(l, path, &out->norm2);
-	return e;
+		e = layer_norm_load(l, i, MODULE_FFN_NORM, &out->ffn.norm);
+	if (e || a->positions != POSITIONS_RELATIVE)
+		return e;
+	if (a->relative_every_layer || i == s->first_layer)
+		return relative_load(l, i, &out->attn[ATTENTION_SELF].rel_bias);
+	out->attn[ATTENTION_SELF].rel_bias = layers[s->first_layer].attn[ATTENTION_SELF].rel_bias;
+	return OK;
+}
+
+/* Scaling what the head reads is scaling the norm before it. */
+static enum err head_scale(struct loader *l, struct norm *norm)
+{
+	size_t C = l->arch->width;
+	float *scaled;
+	enum err e = converted_new(l->files, C, &scaled);
+
+	if (e)
+		return e;
+	for (size_t i = 0; i < C; i++)
+		scaled[i] = (float)((double)norm->w[i] / sqrt((double)C));
+	norm->w = scaled;
+	return OK;
 }
 
 static enum err head_load(struct loader *l, struct weights *w)
@@ -216,16 +314,18 @@ static enum err head_load(struct loader *l, struct weights *w)
 	const struct arch *a = l->arch;
 	char name[TENSOR_NAME_SIZE];
 
+	if (a->family->kind == MODEL_ENCODER)
+		return OK;
 	w->head.n_in = a->width;
 	w->head.n_out = a->vocab_size;
 	w->head.w = w->embedding;
-	if (a->tied_head)
-		return OK;
 	name_format(name, "%s.weight", a->family->head);
+	if (a->head_in_files ? !tensor_lookup(l, name) : a->tied_head)
+		return OK;
 	return tensor_load(l, name, a->vocab_size, a->width, false, &w->head.w);
 }
 
-static enum err tensors_load(struct loader *l, struct weights *w)
+static enum err embedding_load(struct loader *l, struct weights *w)
 {
 	const struct arch *a = l->arch;
 	const struct family *f = a->family;
@@ -236,12 +336,29 @@ static enum err tensors_load(struct loader *l, struct weights *w)
 	e = tensor_load(l, name, a->vocab_size, a->width, false, &w->embedding);
 	if (!e && a->positions == POSITIONS_LEARNED) {
 		name_format(name, "%s%s.weight", f->prefix, f->position_embedding);
-		e = tensor_load(l, name, a->max_positions, a->width, false, &w->positions);
+		e = tensor_load(
+		        l, name, a->position_offset + a->max_positions, a->width, false, &w->positions);
+		if (!e)
+			w->positions += a->position_offset * a->width;
 	}
+	if (!e && a->n_types) {
+		name_format(name, "%s%s.weight", f->prefix, f->type_embedding);
+		e = tensor_load(l, name, a->n_types, a->width, false, &w->types);
+	}
+	return e || !f->embedding_norm ? e : norm_load(l, f->embedding_norm, &w->embedding_norm);
+}
+
+static enum err tensors_load(struct loader *l, struct weights *w)
+{
+	const struct arch *a = l->arch;
+	enum err e = embedding_load(l, w);
+
 	for (size_t i = 0; !e && i < a->n_layers; i++)
-		e = layer_load(l, i, &w->layers[i]);
-	if (!e)
-		e = norm_load(l, f->final_norm, &w->final_norm);
+		e = layer_load(l, i, w->layers);
+	for (size_t k = 0; !e && !a->post_norm && k < a->n_stacks; k++)
+		e = norm_load(l, a->stacks[k].names->final_norm, &w->final_norm[k]);
+	if (!e && a->scaled_head)
+		e = head_scale(l, &w->final_norm[a->n_stacks - 1]);
 	return e ? e : head_load(l, w);
 }
 

@@ -9,6 +9,7 @@
 
 #include "core/hash.h"
 #include "worker/model/arch.h"
+#include "worker/model/shards.h"
 
 /* y = x w^T + b. */
 struct linear {
@@ -22,21 +23,33 @@ struct norm {
 	const float *b; /* (C) or NULL */
 };
 
-struct layer {
-	struct norm norm1, norm2;
+struct attention_weights {
+	struct norm norm;
 	struct linear qkv[3]; /* one fused, or q, k, v: their outputs side by side are the row [q | k | v] */
 	size_t n_qkv;
-	struct linear attn_out;
+	struct linear out;
+	const float *rel_bias; /* (H, 2 * relative_distance + 1), as struct attention has it, or NULL */
+};
+
+struct ffn_weights {
+	struct norm norm;
 	struct linear gate; /* gated only */
 	struct linear up, down;
 };
 
+struct layer {
+	struct attention_weights attn[2]; /* by enum attention_kind; cross only where the stack has it */
+	struct ffn_weights ffn;
+};
+
 struct weights {
-	const float *embedding; /* (V,C) */
-	const float *positions; /* (P,C); learned positions only */
-	struct norm final_norm;
-	struct linear head;   /* (V,C) */
-	struct layer *layers; /* (n_layers), owned */
+	const float *embedding;                  /* (V,C) */
+	const float *positions;                  /* (P,C) from position 0 on; learned positions only */
+	const float *types;                      /* (n_types,C); segments only */
+	struct norm embedding_norm;              /* w NULL = none */
+	struct norm final_norm[ARCH_MAX_STACKS]; /* likewise; the last carries the head's scale */
+	struct linear head;                      /* (V,C); not encoders */
+	struct layer *layers;                    /* (n_layers), owned */
 	uint64_t n_params;
 	struct weight_files *files; /* owned: mappings and converted tensors */
 };
@@ -48,5 +61,9 @@ struct weights {
 enum err weights_open(
         const char *dir, const struct arch *arch, struct weights *out, struct hash *hash, struct why *why);
 void weights_close(struct weights *w);
+
+/* A tensor by its full name, without the family's prefix as checkpoints of the bare model have it, or with
+ * what models with a head put before it. NULL when there is none. */
+const struct tensor *weights_find(const struct shards *shards, const struct family *f, const char *name);
 
 #endif

@@ -1,0 +1,47 @@
+/*
+ * What a training pass keeps: one reservation of address space, cut anew for every batch by its numbers of
+ * rows, so memory is touched in proportion to them. Layers below the first edited one of a stack share the
+ * state of that layer: nothing will ask for theirs again. Internal to model/.
+ *
+ * Letters as in transformer.h; rows[k] are those of stack k.
+ */
+#ifndef REDD_MODEL_TAPE_H
+#define REDD_MODEL_TAPE_H
+
+#include "worker/model/transformer.h"
+
+/* Labelled rows whose logits are held at once: V * 64 floats, whatever the batch. */
+#define TAPE_HEAD_ROWS 64
+
+struct tape_stack {
+	size_t *positions;       /* (N) */
+	unsigned char *segments; /* (N), or NULL where the family has one */
+	float *x;                /* (N,C) the stream leaving the last block */
+	float *dx;               /* (N,C) */
+	size_t floor;            /* as struct block_grads has it */
+};
+
+struct tape {
+	struct tape_stack stacks[ARCH_MAX_STACKS];
+	float *memory, *d_memory;         /* (M,C) what the source's stack gave; seq2seq */
+	float *memory_mean, *memory_rstd; /* (M) */
+	size_t *label_rows;               /* (N) those that are labelled */
+	double *losses;                   /* (HEAD_ROWS), as all below */
+	unsigned char *correct;
+	int32_t *targets;
+	float *picked, *d_picked; /* (HEAD_ROWS,C) stream at labelled rows */
+	float *normed, *d_normed; /* (HEAD_ROWS,C) */
+	float *mean, *rstd;
+	float *outputs; /* (HEAD_ROWS, V or labels) */
+	float *attention_scratch;
+	struct block_scratch scratch;
+	struct block_grads grads;
+	struct block_state layers[ADAPTER_MAX_LAYERS];
+	size_t bytes;
+};
+
+/* layout NULL: as if everything were edited, the most a layer can need. base NULL: only count. */
+void tape_cut(void *base, const struct model *m, const struct adapter_layout *layout,
+        const size_t rows[ARCH_MAX_STACKS], struct tape *t);
+
+#endif
