@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-const char *const golden_families[] = {"gpt2", "llama2", "llama3"};
+const char *const golden_families[] = {"gpt2", "llama2", "llama3", "mistral", "qwen2"};
 const size_t n_golden_families = sizeof(golden_families) / sizeof(golden_families[0]);
 
 json_t *golden_open(const char *family)
