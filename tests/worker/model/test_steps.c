@@ -1,0 +1,318 @@
+/*
+ * One training run of each golden whose rows are at hand as token ids: losses, gradient norms and first
+ * gradients, step by step, and the vectors after the last. The optimiser here is a few lines of AdamW: what
+ * is tested is the gradient.
+ */
+#include "core/buf.h"
+#include "core/mem.h"
+#include "tests/support/golden.h"
+#include "worker/math/cpu.h"
+#include "worker/math/gemm.h"
+#include "worker/model/model.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define MAX_ROWS 1024
+#define MAX_SEQS 4
+
+static const char *const families[] = {"mistral", "qwen2", "bert", "t5v11", "umt5"};
+
+/* A step's rows, packed. */
+struct rows {
+	struct train_batch batch;
+	int32_t tokens[MAX_ROWS], labels[MAX_ROWS], source[MAX_ROWS], classes[MAX_SEQS];
+	size_t lengths[MAX_SEQS], source_lengths[MAX_SEQS], n_labels;
+};
+
+static size_t append(int32_t *to, size_t at, const json_t *ids)
+{
+	const json_t *id;
+	size_t i;
+
+	json_array_foreach (ids, i, id)
+		to[at + i] = (int32_t)json_integer_value(id);
+	return json_array_size(ids);
+}
+
+static void add_row(struct rows *r, const json_t *row, int32_t start)
+{
+	struct train_batch *b = &r->batch;
+	const json_t *prompt = json_object_get(row, "prompt"),
+	             *completion = json_object_get(row, "completion");
+	int32_t *tokens = r->tokens, *labels = r->labels;
+	size_t at = b->n_rows, n = 0, n_prompt;
+
+	if (!completion) {
+		n = append(tokens, at, json_object_get(row, "ids"));
+		r->classes[b->n_seqs] = (int32_t)json_integer_value(json_object_get(row, "label"));
+		r->n_labels++;
+	} else {
+		if (start >= 0) {
+			size_t m = append(r->source, b->n_source_rows, prompt);
+
+			r->source_lengths[b->n_seqs] = m;
+			b->n_source_rows += m;
+			tokens[at] = start;
+			n = 1;
+		} else {
+			n = append(tokens, at, prompt);
+		}
+		n_prompt = n;
+		n += append(tokens, at + n, completion) - 1;
+		for (size_t i = 0; i < n; i++)
+			labels[at + i] = i + 1 < n_prompt ? -1
+			                                  : (int32_t)json_integer_value(json_array_get(
+			                                            completion, i + 1 - n_prompt));
+		r->n_labels += json_array_size(completion);
+	}
+	r->lengths[b->n_seqs++] = n;
+	b->n_rows += n;
+}
+
+static void rows_fill(struct rows *r, const struct model *m, const json_t *rows, size_t first, size_t n)
+{
+	const struct model_info *info = model_info(m);
+
+	memset(r, 0, sizeof(*r));
+	r->batch.tokens = r->tokens;
+	r->batch.lengths = r->lengths;
+	r->batch.labels = r->labels;
+	if (info->kind == MODEL_ENCODER)
+		r->batch.classes = r->classes;
+	r->batch.source_tokens = r->source;
+	r->batch.source_lengths = r->source_lengths;
+	for (size_t i = 0; i < n; i++)
+		add_row(r, json_array_get(rows, first + i), info->decoder_start_id);
+}
+
+struct run {
+	struct model *model;
+	struct train_workspace *train;
+	struct adapter_layout *layout;
+	size_t n;
+	float *params, *grads;
+	double *mean, *square; /* Adam's */
+};
+
+/* Edits start as the identity, a head from its file. */
+static void run_start(struct run *r, const char *family, const struct adapter_spec *spec)
+{
+	char path[256];
+	struct why why = {0};
+	size_t n_sites, n_head;
+	const struct site *sites;
+	struct adapter_layout *head;
+	struct buf file = {0};
+	float *head_params;
+
+	memset(r, 0, sizeof(*r));
+	snprintf(path, sizeof(path), GOLDEN_DIR "%s", family);
+	if (model_open(path, &r->model, &why))
+		fail_msg("%s", why.message);
+	sites = model_sites(r->model, &n_sites);
+	if (model_info(r->model)->kind != MODEL_ENCODER) {
+		assert_int_equal(adapter_layout_new(spec, sites, n_sites, &r->layout, NULL), OK);
+	} else {
+		assert_int_equal(adapter_layout_new_head(spec, sites, n_sites, model_info(r->model)->width, 3,
+		                         &r->layout, NULL),
+		        OK);
+	}
+	r->n = adapter_layout_n_params(r->layout);
+	r->params = mem_calloc(r->n, sizeof(float));
+	r->grads = mem_calloc(r->n, sizeof(float));
+	r->mean = mem_calloc(r->n, sizeof(double));
+	r->square = mem_calloc(r->n, sizeof(double));
+	adapter_layout_start(r->layout, r->params);
+	assert_int_equal(train_workspace_new(r->model, 2 * MAX_ROWS, &r->train), OK);
+	if (!adapter_layout_head_labels(r->layout))
+		return;
+	snprintf(path, sizeof(path), GOLDEN_DIR "%s/classifier_init.safetensors", family);
+	assert_int_equal(buf_read_file(&file, path, 1 << 20), OK);
+	if (adapter_read(file.data, file.len, sites, n_sites, &head, &head_params, NULL, &why))
+		fail_msg("%s", why.message);
+	n_head = adapter_layout_n_params(head);
+	memcpy(r->params + r->n - n_head, head_params, n_head * sizeof(float));
+	adapter_layout_free(head);
+	mem_free(head_params);
+	buf_fini(&file);
+}
+
+static void run_stop(struct run *r)
+{
+	train_workspace_free(r->train);
+	adapter_layout_free(r->layout);
+	mem_free(r->params);
+	mem_free(r->grads);
+	mem_free(r->mean);
+	mem_free(r->square);
+	model_close(r->model);
+}
+
+static void adam_step(struct run *r, double lr, size_t step)
+{
+	double c1 = 1 - pow(0.9, (double)(step + 1)), c2 = 1 - pow(0.999, (double)(step + 1));
+
+	for (size_t i = 0; i < r->n; i++) {
+		double g = (double)r->grads[i];
+
+		r->mean[i] = 0.9 * r->mean[i] + 0.1 * g;
+		r->square[i] = 0.999 * r->square[i] + 0.001 * g * g;
+		r->params[i] -= (float)(lr * (r->mean[i] / c1) / (sqrt(r->square[i] / c2) + 1e-8));
+	}
+}
+
+/* One step over n rows from `first` on; returns the mean loss. */
+static double run_step(struct run *r, const json_t *rows, size_t first, size_t n, double lr, size_t step)
+{
+	static struct rows batch;
+	struct train_sums sums;
+
+	rows_fill(&batch, r->model, rows, first, n);
+	memset(r->grads, 0, r->n * sizeof(float));
+	assert_int_equal(model_train(r->model, r->train, &batch.batch, r->layout, r->params,
+	                         1 / (float)batch.n_labels, r->grads, &sums),
+	        OK);
+	assert_int_equal(sums.n_labels, batch.n_labels);
+	adam_step(r, lr, step);
+	return sums.loss / (double)batch.n_labels;
+}
+
+static void assert_close(const char *what, double got, double want, double relative)
+{
+	if (!(fabs(got - want) <= relative * fabs(want)))
+		fail_msg("%s: %.9g, expected %.9g", what, got, want);
+}
+
+static void check_first_gradients(const struct run *r, const json_t *expected)
+{
+	size_t n_sites;
+	const struct site *sites = model_sites(r->model, &n_sites);
+	const float *at = r->grads;
+
+	for (size_t i = 0; i < n_sites; i++) {
+		const json_t *e = json_object_get(expected, sites[i].name);
+
+		if (!adapter_layout_edits(r->layout, i))
+			continue;
+		assert_non_null(e);
+		for (size_t c = 0; c < 4; c++) {
+			double scale = json_real_value(json_array_get(json_object_get(e, "scale_first4"), c));
+			double bias = json_real_value(json_array_get(json_object_get(e, "bias_first4"), c));
+
+			assert_true(fabs((double)at[c] - scale) < 1e-6);
+			assert_true(fabs((double)at[sites[i].width + c] - bias) < 1e-6);
+		}
+		at += 2 * sites[i].width;
+	}
+}
+
+static void check_adapter(const struct run *r, const char *family)
+{
+	char path[256];
+	struct buf file = {0};
+	struct adapter_layout *layout;
+	size_t n_sites;
+	const struct site *sites = model_sites(r->model, &n_sites);
+	float *expected;
+
+	snprintf(path, sizeof(path), GOLDEN_DIR "%s/adapter_expected.safetensors", family);
+	assert_int_equal(buf_read_file(&file, path, 1 << 20), OK);
+	assert_int_equal(
+	        adapter_read(file.data, file.len, sites, n_sites, &layout, &expected, NULL, NULL), OK);
+	assert_int_equal(adapter_layout_n_params(layout), r->n);
+	for (size_t i = 0; i < r->n; i++)
+		assert_true(fabs((double)r->params[i] - (double)expected[i]) < 1e-4);
+	mem_free(expected);
+	adapter_layout_free(layout);
+	buf_fini(&file);
+}
+
+static void test_every_step_of_training_matches_goldens(void **state)
+{
+	(void)state;
+	for (size_t f = 0; f < sizeof(families) / sizeof(families[0]); f++) {
+		json_t *golden = golden_open(families[f]), *train = json_object_get(golden, "train");
+		const json_t *rows = json_object_get(train, "rows");
+		const json_t *losses = json_object_get(train, "loss_per_step");
+		const json_t *norms = json_object_get(train, "grad_norm_per_step");
+		double lr = json_real_value(
+		        json_object_get(json_object_get(train, "hyperparameters"), "learning_rate"));
+		struct adapter_spec spec;
+		struct run r;
+
+		adapter_spec_default(&spec);
+		run_start(&r, families[f], &spec);
+		for (size_t step = 0; step < json_array_size(losses); step++) {
+			size_t first = step * MAX_SEQS % json_array_size(rows);
+			double loss = run_step(&r, rows, first, MAX_SEQS, lr, step), norm = 0;
+
+			assert_close("loss", loss, json_real_value(json_array_get(losses, step)), 1e-5);
+			for (size_t i = 0; i < r.n; i++)
+				norm += (double)r.grads[i] * (double)r.grads[i];
+			assert_close("norm", sqrt(norm), json_real_value(json_array_get(norms, step)), 1e-4);
+			if (step == 0)
+				check_first_gradients(&r, json_object_get(golden, "grad_step0"));
+		}
+		check_adapter(&r, families[f]);
+		run_stop(&r);
+		json_decref(golden);
+	}
+}
+
+/* The spec of a variant, from its JSON. */
+static void check_variant(const char *family, const json_t *rows, const json_t *variant)
+{
+	const json_t *losses = json_object_get(variant, "loss_per_step");
+	const json_t *name;
+	struct adapter_spec spec;
+	struct why why = {0};
+	struct run r;
+	const struct site *sites;
+	size_t n_sites, n = 0, i;
+
+	if (adapter_spec_parse(json_object_get(variant, "red"), &spec, &why))
+		fail_msg("%s", why.message);
+	run_start(&r, family, &spec);
+	sites = model_sites(r.model, &n_sites);
+	json_array_foreach (json_object_get(variant, "modules"), i, name) {
+		while (n < n_sites && !adapter_layout_edits(r.layout, n))
+			n++;
+		assert_string_equal(sites[n++].name, json_string_value(name));
+	}
+	for (size_t step = 0; step < json_array_size(losses); step++)
+		assert_close("variant's loss", run_step(&r, rows, step * MAX_SEQS, MAX_SEQS, 0.02, step),
+		        json_real_value(json_array_get(losses, step)), 1e-5);
+	run_stop(&r);
+}
+
+static void test_positions_parts_and_layers_match_goldens(void **state)
+{
+	(void)state;
+	for (size_t f = 0; f < sizeof(families) / sizeof(families[0]); f++) {
+		json_t *golden = golden_open(families[f]);
+		const json_t *rows = json_object_get(json_object_get(golden, "train"), "rows"), *variant;
+		size_t i;
+
+		json_array_foreach (json_object_get(golden, "variants"), i, variant)
+			check_variant(families[f], rows, variant);
+		json_decref(golden);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(test_every_step_of_training_matches_goldens),
+	        cmocka_unit_test(test_positions_parts_and_layers_match_goldens),
+	};
+
+	cpu_init(CPU_AVX512);
+	gemm_init();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
