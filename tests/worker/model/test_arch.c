@@ -17,6 +17,10 @@
 	"\"model_type\":\"llama\",\"hidden_size\":64,\"num_hidden_layers\":2,\"num_attention_heads\":4,"     \
 	"\"intermediate_size\":128,\"vocab_size\":100"
 
+#define MISTRAL_SHAPE                                                                                        \
+	"\"hidden_size\":64,\"num_hidden_layers\":2,\"num_attention_heads\":4,\"intermediate_size\":128,"    \
+	"\"vocab_size\":100"
+
 static size_t trainable(const char *config)
 {
 	struct adapter_spec spec;
@@ -36,6 +40,15 @@ static size_t trainable(const char *config)
 static void test_trainable_numbers_are_the_papers(void **state)
 {
 	(void)state;
+	/* RoBERTa base 0.02 M and large 0.05 M, T5 base 0.04 M; the base's sizes are the defaults. */
+	assert_int_equal(trainable("{\"model_type\":\"roberta\"}"), 18432);
+	assert_int_equal(
+	        trainable("{\"model_type\":\"roberta\",\"hidden_size\":1024,\"num_hidden_layers\":24,"
+	                  "\"num_attention_heads\":16,\"intermediate_size\":4096}"),
+	        49152);
+	assert_int_equal(trainable("{\"model_type\":\"t5\",\"d_model\":768,\"d_ff\":3072,\"num_layers\":12,"
+	                           "\"num_heads\":12}"),
+	        36864);
 	/* GPT-2 medium 0.05 M, GPT-2 large 0.09 M, LLaMA-2-7B 0.26 M. */
 	assert_int_equal(trainable("{\"model_type\":\"gpt2\",\"n_embd\":1024,\"n_layer\":24,\"n_head\":16,"
 	                           "\"vocab_size\":50257}"),
@@ -152,6 +165,28 @@ static void test_bad_configs_name_the_field(void **state)
 	        {"{" LLAMA_SHAPE ",\"rope_scaling\":7}", "rope_scaling", ERR_FORMAT},
 	        {"{" LLAMA_SHAPE ",\"partial_rotary_factor\":0.5}", "partial_rotary_factor", ERR_UNSUPPORTED},
 	        {"{" LLAMA_SHAPE ",\"mlp_bias\":\"yes\"}", "mlp_bias", ERR_FORMAT},
+	        {"{\"model_type\":\"mistral\"," MISTRAL_SHAPE ",\"sliding_window\":0}", "sliding_window",
+	                ERR_FORMAT},
+	        {"{\"model_type\":\"qwen2\"," MISTRAL_SHAPE ",\"use_sliding_window\":1}",
+	                "use_sliding_window", ERR_FORMAT},
+	        {"{\"model_type\":\"qwen2\"," MISTRAL_SHAPE ",\"use_sliding_window\":true,\"layer_types\":"
+	         "[\"sliding_attention\",\"full_attention\"]}",
+	                "layer_types", ERR_UNSUPPORTED},
+	        {"{\"model_type\":\"bert\",\"position_embedding_type\":\"relative_key\"}",
+	                "position_embedding_type", ERR_UNSUPPORTED},
+	        {"{\"model_type\":\"bert\",\"is_decoder\":true}", "is_decoder", ERR_UNSUPPORTED},
+	        {"{\"model_type\":\"bert\",\"hidden_size\":770}", "num_attention_heads", ERR_FORMAT},
+	        {"{\"model_type\":\"roberta\",\"max_position_embeddings\":2}", "max_position_embeddings",
+	                ERR_FORMAT},
+	        {"{\"model_type\":\"roberta\",\"pad_token_id\":60000}", "pad_token_id", ERR_FORMAT},
+	        {"{\"model_type\":\"t5\",\"feed_forward_proj\":\"gated-mish\"}", "feed_forward_proj",
+	                ERR_UNSUPPORTED},
+	        {"{\"model_type\":\"t5\",\"feed_forward_proj\":3}", "feed_forward_proj", ERR_FORMAT},
+	        {"{\"model_type\":\"t5\",\"relative_attention_num_buckets\":2}",
+	                "relative_attention_num_buckets", ERR_FORMAT},
+	        {"{\"model_type\":\"t5\",\"relative_attention_max_distance\":16}",
+	                "relative_attention_max_distance", ERR_FORMAT},
+	        {"{\"model_type\":\"t5\",\"num_decoder_layers\":0}", "num_decoder_layers", ERR_FORMAT},
 	};
 
 	(void)state;

