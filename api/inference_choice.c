@@ -21,6 +21,7 @@ static enum err echo_prompt(struct inference_choice *c)
 enum err inference_choice_init(struct inference_choice *c, const struct inference_codec *codec,
         const struct inference_request *request, const struct tokenizer *t, size_t prompt, size_t index)
 {
+	const struct ids *before = &request->prompts.items[prompt].ids;
 	enum err e = OK;
 
 	c->codec = codec;
@@ -31,8 +32,9 @@ enum err inference_choice_init(struct inference_choice *c, const struct inferenc
 	if (request->echo)
 		e = echo_prompt(c);
 	c->prompt_chars = inference_text_chars(c->text.data, c->text.len);
+	/* An echoed prompt's tokens are counted like the others. */
 	if (!e && wants_offsets(request))
-		e = detok_new(t, &c->detok);
+		e = detok_new(t, before->ids, request->echo ? 0 : before->n, &c->detok);
 	return e;
 }
 

@@ -295,9 +295,11 @@ enum err tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t 
 	return e;
 }
 
-enum err detok_new(const struct tokenizer *t, struct detok **out)
+enum err detok_new(const struct tokenizer *t, const int32_t *before, size_t n_before, struct detok **out)
 {
 	(void)t;
+	(void)before;
+	(void)n_before;
 	*out = mem_calloc(1, sizeof(**out));
 	return *out ? OK : ERR_MEM;
 }

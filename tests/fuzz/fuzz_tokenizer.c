@@ -16,7 +16,7 @@ static void check_text(const struct tokenizer *t, const char *text, size_t n)
 			FUZZ_MUST(ids.ids[i] >= 0 && (size_t)ids.ids[i] < tokenizer_vocab_size(t));
 		(void)tokenizer_decode(t, ids.ids, ids.n, false, true, &b);
 		b.len = 0;
-		FUZZ_MUST(detok_new(t, &d) == OK);
+		FUZZ_MUST(detok_new(t, ids.ids, ids.n / 2, &d) == OK);
 		for (size_t i = 0; i < ids.n; i++)
 			(void)detok_push(d, ids.ids[i], &b);
 		(void)detok_finish(d, &b);

@@ -143,7 +143,7 @@ static enum err begin_text(struct sequence *q, const struct tokenizer *t)
 	q->stop = NULL;
 	q->stop_found = false;
 	buf_consume(&q->text, q->text.len);
-	e = detok_new(t, &q->detok);
+	e = detok_new(t, r->prompt, r->n_prompt, &q->detok);
 	if (!e && r->n_stops > 0)
 		e = stop_scan_new(r->n_stops, r->stops, &q->stop);
 	return e;

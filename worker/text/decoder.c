@@ -313,6 +313,7 @@ enum err decoder_run_init(struct decoder_run *run, const struct decoder *d, bool
 	memset(run, 0, sizeof(*run));
 	run->decoder = d;
 	run->lossy = lossy;
+	run->started = middle;
 	for (size_t i = 0; i < d->n; i++) {
 		search |= d->stages[i].regex != NULL;
 		run->memory[i].started = middle;

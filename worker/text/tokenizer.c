@@ -344,14 +344,24 @@ struct detok {
 	struct decoder_run run;
 };
 
-enum err detok_new(const struct tokenizer *t, struct detok **out)
+/* Whether ids make any text: special tokens are left out. */
+static bool has_text(const struct tokenizer *t, const int32_t *ids, size_t n)
+{
+	size_t i = 0, len;
+
+	while (i < n && (tokenizer_is_special(t, ids[i]) || !token_text(t, ids[i], &len)))
+		i++;
+	return i < n;
+}
+
+enum err detok_new(const struct tokenizer *t, const int32_t *before, size_t n_before, struct detok **out)
 {
 	struct detok *d = mem_calloc(1, sizeof(*d));
 
 	if (!d)
 		return ERR_MEM;
 	d->t = t;
-	if (decoder_run_init(&d->run, &t->decoder, true, false)) {
+	if (decoder_run_init(&d->run, &t->decoder, true, has_text(t, before, n_before))) {
 		detok_free(d);
 		return ERR_MEM;
 	}

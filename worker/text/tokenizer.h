@@ -56,11 +56,12 @@ const int32_t *tokenizer_leading(const struct tokenizer *t, size_t *n);
 int32_t tokenizer_token_id(const struct tokenizer *t, const char *token);
 bool tokenizer_is_special(const struct tokenizer *t, int32_t id);
 
-/* Incremental decoding for streams: feed ids, get the text that has become certain. Text of a stream is what
- * tokenizer_decode() (skip_special, lossy) gives for all its ids; an unfinished UTF-8 character is held back.
- */
+/* Incremental decoding for streams: feed ids, get the text that has become certain; an unfinished UTF-8
+ * character is held back. The stream continues the `before` ids, as a completion does its prompt (n_before =
+ * 0: it is a text of its own): its text is what it adds to theirs, both as tokenizer_decode() (skip_special,
+ * lossy) gives them. So only where no text precedes is a leading space stripped. */
 struct detok; /* one per stream, one owner */
-enum err detok_new(const struct tokenizer *t, struct detok **out);
+enum err detok_new(const struct tokenizer *t, const int32_t *before, size_t n_before, struct detok **out);
 void detok_free(struct detok *d);
 /* Append what is certain after one more id. */
 enum err detok_push(struct detok *d, int32_t id, struct buf *out);

@@ -225,11 +225,13 @@ struct detok {
 	bool half; /* 0xC3 was seen */
 };
 
-enum err detok_new(const struct tokenizer *t, struct detok **out)
+enum err detok_new(const struct tokenizer *t, const int32_t *before, size_t n_before, struct detok **out)
 {
 	struct detok *d = mem_calloc(1, sizeof(*d));
 
 	(void)t;
+	(void)before;
+	(void)n_before;
 	if (!d)
 		return ERR_MEM;
 	*out = d;

@@ -388,7 +388,7 @@ static void check_streams(const char *name)
 		for (size_t i = 0; i < n; i++)
 			ids[i] = (int32_t)rng_below(&rng, round % 2 ? 260 : 620);
 		assert_int_equal(tokenizer_decode(t, ids, n, true, true, &whole), OK);
-		assert_int_equal(detok_new(t, &d), OK);
+		assert_int_equal(detok_new(t, NULL, 0, &d), OK);
 		for (size_t i = 0; i < n; i++) {
 			assert_int_equal(detok_push(d, ids[i], &stream), OK);
 			assert_true(stream.len <= whole.len);
@@ -414,6 +414,44 @@ static void test_streams_add_up_to_the_decoded_text(void **state)
 	check_streams("llama3");
 }
 
+/* What the completion adds to its prompt's text, whole and as a stream. */
+static void check_continues(const char *name, const char *prompt, const char *text, bool add_special)
+{
+	struct tokenizer *t = open_golden(name);
+	struct buf whole = {0}, stream = {0};
+	struct ids ids = {0};
+	size_t n_prompt, n_text;
+	struct detok *d;
+
+	assert_int_equal(tokenizer_encode(t, prompt, strlen(prompt), add_special, &ids), OK);
+	n_prompt = ids.n;
+	assert_int_equal(tokenizer_decode(t, ids.ids, n_prompt, true, true, &whole), OK);
+	n_text = whole.len;
+	assert_int_equal(tokenizer_encode(t, text, strlen(text), false, &ids), OK);
+	whole.len = 0;
+	assert_int_equal(tokenizer_decode(t, ids.ids, ids.n, true, true, &whole), OK);
+	assert_int_equal(detok_new(t, ids.ids, n_prompt, &d), OK);
+	for (size_t i = n_prompt; i < ids.n; i++)
+		assert_int_equal(detok_push(d, ids.ids[i], &stream), OK);
+	assert_int_equal(detok_finish(d, &stream), OK);
+	assert_string_equal(stream.data, whole.data + n_text);
+	detok_free(d);
+	buf_fini(&whole);
+	buf_fini(&stream);
+	ids_fini(&ids);
+	tokenizer_close(t);
+}
+
+static void test_streams_continue_the_text_before_them(void **state)
+{
+	(void)state;
+	check_continues("llama2", "Hello", "world", true);
+	check_continues("llama2", "", "world", true); /* nothing but <s>: the text starts here */
+	check_continues("llama2", "Hello ", "  world", false);
+	check_continues("gpt2", "Hello", " world", false);
+	check_continues("llama3", "Hello", " world", true);
+}
+
 static void test_streams_hold_back_unfinished_characters(void **state)
 {
 	struct tokenizer *t = open_golden("gpt2");
@@ -424,7 +462,7 @@ static void test_streams_hold_back_unfinished_characters(void **state)
 	(void)state;
 	assert_int_equal(tokenizer_encode(t, "\xf0\x9f\x99\x82", 4, false, &ids), OK);
 	assert_true(ids.n > 1);
-	assert_int_equal(detok_new(t, &d), OK);
+	assert_int_equal(detok_new(t, NULL, 0, &d), OK);
 	for (size_t i = 0; i + 1 < ids.n; i++) {
 		assert_int_equal(detok_push(d, ids.ids[i], &out), OK);
 		assert_int_equal(out.len, 0);
@@ -458,6 +496,7 @@ int main(void)
 	        cmocka_unit_test(test_decode_skips_what_it_does_not_know),
 	        cmocka_unit_test(test_token_bytes_keep_their_space),
 	        cmocka_unit_test(test_streams_add_up_to_the_decoded_text),
+	        cmocka_unit_test(test_streams_continue_the_text_before_them),
 	        cmocka_unit_test(test_streams_hold_back_unfinished_characters),
 	};
 

@@ -74,7 +74,7 @@ static void check_golden(const char *dir)
 		check_ids(g.t, c, &ids);
 		assert_int_equal(tokenizer_decode(g.t, ids.ids, ids.n, true, true, &whole), OK);
 		check_text(c, &whole);
-		assert_int_equal(detok_new(g.t, &d), OK);
+		assert_int_equal(detok_new(g.t, NULL, 0, &d), OK);
 		for (size_t k = 0; k < ids.n; k++)
 			assert_int_equal(detok_push(d, ids.ids[k], &stream), OK);
 		assert_int_equal(detok_finish(d, &stream), OK);
