@@ -6,85 +6,6 @@
 
 #include <stdlib.h>
 
-struct token_trie_node {
-	uint32_t child, sibling; /* 0 = none */
-	int32_t token;           /* the id of the token that ends here, or -1 */
-	unsigned char byte;
-};
-
-/* ---- the trie ---- */
-
-static enum err trie_add_node(struct token_trie *t, unsigned char byte, uint32_t *index)
-{
-	if (t->n == t->cap) {
-		size_t cap = t->cap ? 2 * t->cap : 64;
-		struct token_trie_node *nodes = mem_realloc(t->nodes, cap, sizeof(*nodes));
-
-		if (!nodes)
-			return ERR_MEM;
-		t->nodes = nodes;
-		t->cap = cap;
-	}
-	*index = (uint32_t)t->n;
-	t->nodes[t->n++] = (struct token_trie_node){0, 0, -1, byte};
-	return OK;
-}
-
-static uint32_t trie_child(const struct token_trie *t, uint32_t node, unsigned char byte)
-{
-	uint32_t i = t->nodes[node].child;
-
-	while (i && t->nodes[i].byte != byte)
-		i = t->nodes[i].sibling;
-	return i;
-}
-
-static enum err trie_add(struct token_trie *t, const char *p, size_t n, int32_t token)
-{
-	uint32_t node = 0, next;
-	enum err e;
-
-	if (!n)
-		return OK;
-	if (!t->n) {
-		e = trie_add_node(t, 0, &next);
-		if (e)
-			return e;
-	}
-	for (size_t i = 0; i < n; i++) {
-		next = trie_child(t, node, (unsigned char)p[i]);
-		if (!next) {
-			e = trie_add_node(t, (unsigned char)p[i], &next);
-			if (e)
-				return e;
-			t->nodes[next].sibling = t->nodes[node].child;
-			t->nodes[node].child = next;
-		}
-		node = next;
-	}
-	t->nodes[node].token = token;
-	t->starts[(unsigned char)p[0]] = true;
-	return OK;
-}
-
-/* The longest token that p starts with and its length, or -1. */
-static int32_t trie_longest(const struct token_trie *t, const char *p, size_t n, size_t *len)
-{
-	uint32_t node = 0;
-	int32_t found = -1;
-
-	for (size_t i = 0; i < n; i++) {
-		node = trie_child(t, node, (unsigned char)p[i]);
-		if (!node)
-			break;
-		if (t->nodes[node].token >= 0) {
-			found = t->nodes[node].token;
-			*len = i + 1;
-		}
-	}
-	return found;
-}
-
 /* ---- reading ---- */
 
 static enum err parse_flags(const json_t *json, struct added_token *out, struct why *why)
@@ -140,22 +61,48 @@ static enum err parse_token(const json_t *json, const struct vocab *model, struc
 	return e;
 }
 
-static enum err index_token(const struct normalizer *normalizer, struct regex_scratch *s,
+/* What a token is looked for as: its string, or what the normalizer makes of that. */
+static enum err add_text(const struct normalizer *normalizer, struct regex_scratch *s,
         struct json_text content, struct added_tokens *out)
 {
-	const struct added_token *token = &out->items[out->n];
+	struct added_token *token = &out->items[out->n];
 	struct buf text = {0}, spare = {0};
-	enum err e;
+	enum err e = buf_append(&text, content.p, content.n);
 
-	if (!token->normalized)
-		return trie_add(&out->raw, content.p, content.n, token->id);
-	e = buf_append(&text, content.p, content.n);
-	if (!e)
+	if (!e && token->normalized)
 		e = normalizer_apply(normalizer, s, &text, &spare);
+	token->text = out->texts.len;
+	token->n_text = text.len;
 	if (!e)
-		e = trie_add(&out->normalized, text.data, text.len, token->id);
+		e = buf_append(&out->texts, text.data, text.len);
 	buf_fini(&text);
 	buf_fini(&spare);
+	return e;
+}
+
+/* The trie of those tokens that are looked for after the normalizer, or before. */
+static enum err build_trie(
+        const struct added_tokens *a, bool normalized, struct trie_key *keys, struct trie *out)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < a->n; i++) {
+		const struct added_token *token = &a->items[i];
+
+		if (token->normalized == normalized)
+			keys[n++] = (struct trie_key){a->texts.data + token->text, token->n_text, token->id};
+	}
+	return trie_build(out, keys, n);
+}
+
+static enum err build_tries(struct added_tokens *a)
+{
+	struct trie_key *keys = mem_calloc(a->n, sizeof(*keys));
+	enum err e = keys ? build_trie(a, false, keys, &a->raw) : ERR_MEM;
+
+	if (!e)
+		e = build_trie(a, true, keys, &a->normalized);
+	mem_free(keys);
 	return e;
 }
 
@@ -166,13 +113,32 @@ static int compare_ids(const void *a, const void *b)
 	return (x->id > y->id) - (x->id < y->id);
 }
 
-enum err added_tokens_parse(const json_t *json, const struct vocab *model,
+static enum err parse_tokens(const json_t *json, const struct vocab *model,
         const struct normalizer *normalizer, struct added_tokens *out, struct why *why)
 {
-	struct regex_scratch *s = NULL;
+	struct regex_scratch *s;
 	struct json_text content;
 	json_t *token;
 	size_t i;
+	enum err e = regex_scratch_new(&s);
+
+	if (e)
+		return e;
+	json_array_foreach (json, i, token) {
+		e = parse_token(token, model, out, &content, why);
+		if (!e)
+			e = add_text(normalizer, s, content, out);
+		if (e)
+			break;
+		out->n++;
+	}
+	regex_scratch_free(s);
+	return e;
+}
+
+enum err added_tokens_parse(const json_t *json, const struct vocab *model,
+        const struct normalizer *normalizer, struct added_tokens *out, struct why *why)
+{
 	enum err e;
 
 	if (!json || json_is_null(json))
@@ -180,20 +146,13 @@ enum err added_tokens_parse(const json_t *json, const struct vocab *model,
 	if (!json_is_array(json))
 		return why_set(why, ERR_FORMAT, "must be an array");
 	out->items = mem_calloc(json_array_size(json), sizeof(*out->items));
-	e = out->items ? regex_scratch_new(&s) : ERR_MEM;
-	json_array_foreach (json, i, token) {
-		if (!e)
-			e = parse_token(token, model, out, &content, why);
-		if (!e)
-			e = index_token(normalizer, s, content, out);
-		if (e)
-			break;
-		out->n++;
-	}
-	regex_scratch_free(s);
-	if (out->n)
-		qsort(out->items, out->n, sizeof(*out->items), compare_ids);
-	return e;
+	if (!out->items)
+		return ERR_MEM;
+	e = parse_tokens(json, model, normalizer, out, why);
+	if (e || !out->n)
+		return e;
+	qsort(out->items, out->n, sizeof(*out->items), compare_ids);
+	return build_tries(out);
 }
 
 void added_tokens_fini(struct added_tokens *a)
@@ -202,8 +161,9 @@ void added_tokens_fini(struct added_tokens *a)
 		return;
 	vocab_fini(&a->names);
 	mem_free(a->items);
-	mem_free(a->raw.nodes);
-	mem_free(a->normalized.nodes);
+	buf_fini(&a->texts);
+	trie_fini(&a->raw);
+	trie_fini(&a->normalized);
 	*a = (struct added_tokens){0};
 }
 
@@ -222,9 +182,8 @@ static bool stands_alone(const char *p, size_t n, size_t start, size_t end)
 	       (end == n || !utf8_is_word(utf8_get(p + end)));
 }
 
-enum err added_tokens_split(const struct added_tokens *a, const struct token_trie *trie, const char *p,
-        size_t n, enum err (*add)(void *arg, const struct added_token *token, size_t start, size_t end),
-        void *arg)
+enum err added_tokens_split(const struct added_tokens *a, const struct trie *trie, const char *p, size_t n,
+        enum err (*add)(void *arg, const struct added_token *token, size_t start, size_t end), void *arg)
 {
 	size_t done = 0, len = 0;
 	enum err e = OK;
@@ -234,8 +193,8 @@ enum err added_tokens_split(const struct added_tokens *a, const struct token_tri
 		size_t start = i, end;
 		int32_t found;
 
-		if (!trie->starts[(unsigned char)p[i]] ||
-		        (found = trie_longest(trie, p + i, n - i, &len)) < 0) {
+		if (!trie->roots[(unsigned char)p[i]] ||
+		        (found = trie_longest(trie, 0, p + i, n - i, &len)) < 0) {
 			i++;
 			continue;
 		}

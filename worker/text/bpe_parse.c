@@ -5,36 +5,9 @@
 #include "worker/text/pattern.h"
 #include "worker/text/utf8.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define CUT_CHARACTER "\xe2\x96\x81" /* U+2581, sentencepiece's space */
-
-static enum err parse_vocab(const json_t *json, struct vocab *out, struct why *why)
-{
-	json_t *vocab, *value;
-	const char *key;
-	int32_t id;
-	enum err e = json_get_object(json, "vocab", &vocab, why);
-
-	if (e)
-		return e;
-	json_object_foreach (vocab, key, value) {
-		if (!json_id(value, &id))
-			return why_set(why, ERR_FORMAT,
-			        "\"vocab\": the id of \"%.60s\" is not an integer from 0 to %d", key,
-			        TOKENIZER_MAX_ID);
-		e = vocab_add(out, key, strlen(key), id);
-		if (e == ERR_EXISTS)
-			return why_set(why, ERR_FORMAT, "\"vocab\": id %d is there twice, also as \"%.60s\"",
-			        id, key);
-		if (e)
-			return e;
-	}
-	if (!out->n_tokens)
-		return why_set(why, ERR_FORMAT, "\"vocab\" is empty");
-	return OK;
-}
 
 /* The two sides of a merge, as ["a", "b"] or "a b". */
 static bool merge_sides(const json_t *merge, struct json_text *left, struct json_text *right)
@@ -187,14 +160,11 @@ static enum err parse_settings(const json_t *json, struct token_model *m, struct
 
 static void fill_tables(const struct vocab *v, struct bpe *b)
 {
-	char text[8];
+	char text[4];
 
 	for (uint32_t c = 0; c < BPE_N_DIRECT; c++)
 		b->direct[c] = vocab_find(v, text, utf8_put(c, text));
-	for (unsigned i = 0; i < 256; i++) {
-		snprintf(text, sizeof(text), "<0x%02X>", i);
-		b->bytes[i] = vocab_find(v, text, strlen(text));
-	}
+	vocab_find_bytes(v, b->bytes);
 }
 
 static bool starts_with_cut(const struct vocab *v, int32_t id)
@@ -241,7 +211,7 @@ enum err bpe_parse(const json_t *json, struct token_model *out, struct why *why)
 	if (!b)
 		return ERR_MEM;
 	out->state = b;
-	e = parse_vocab(json, &out->vocab, why);
+	e = token_model_parse_vocab(json, &out->vocab, why);
 	if (!e)
 		e = parse_settings(json, out, why);
 	if (!e)

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-static const struct token_model_kind *const kinds[] = {&bpe_kind};
+static const struct token_model_kind *const kinds[] = {&bpe_kind, &unigram_kind, &wordpiece_kind};
 
 void *token_scratch_get(struct token_scratch *s, size_t n)
 {
@@ -25,6 +25,32 @@ void token_scratch_fini(struct token_scratch *s)
 {
 	mem_free(s->p);
 	*s = (struct token_scratch){0};
+}
+
+enum err token_model_parse_vocab(const json_t *json, struct vocab *out, struct why *why)
+{
+	json_t *vocab, *value;
+	const char *key;
+	int32_t id;
+	enum err e = json_get_object(json, "vocab", &vocab, why);
+
+	if (e)
+		return e;
+	json_object_foreach (vocab, key, value) {
+		if (!json_id(value, &id))
+			return why_set(why, ERR_FORMAT,
+			        "\"vocab\": the id of \"%.60s\" is not an integer from 0 to %d", key,
+			        TOKENIZER_MAX_ID);
+		e = vocab_add(out, key, strlen(key), id);
+		if (e == ERR_EXISTS)
+			return why_set(why, ERR_FORMAT, "\"vocab\": id %d is there twice, also as \"%.60s\"",
+			        id, key);
+		if (e)
+			return e;
+	}
+	if (!out->n_tokens)
+		return why_set(why, ERR_FORMAT, "\"vocab\" is empty");
+	return OK;
 }
 
 enum err token_model_parse(const json_t *json, struct token_model *out, struct why *why)

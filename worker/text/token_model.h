@@ -40,6 +40,9 @@ struct token_model_kind {
 enum err token_model_parse(const json_t *json, struct token_model *out, struct why *why);
 void token_model_fini(struct token_model *m);
 
-extern const struct token_model_kind bpe_kind;
+/* A kind's "vocab" that is an object of strings and ids. */
+enum err token_model_parse_vocab(const json_t *json, struct vocab *out, struct why *why);
+
+extern const struct token_model_kind bpe_kind, unigram_kind, wordpiece_kind;
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "core/mem.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define VOCAB_MIN_SLOTS 1024
@@ -108,6 +109,16 @@ const char *vocab_text(const struct vocab *v, int32_t id, size_t *n)
 		return NULL;
 	*n = v->entries[id].n;
 	return v->text.data + v->entries[id].offset;
+}
+
+void vocab_find_bytes(const struct vocab *v, int32_t out[256])
+{
+	char text[8];
+
+	for (unsigned i = 0; i < 256; i++) {
+		snprintf(text, sizeof(text), "<0x%02X>", i);
+		out[i] = vocab_find(v, text, strlen(text));
+	}
 }
 
 void vocab_fini(struct vocab *v)

@@ -33,6 +33,8 @@ enum err vocab_add(struct vocab *v, const char *p, size_t n, int32_t id);
 int32_t vocab_find(const struct vocab *v, const char *p, size_t n);
 /* The string of an id, or NULL for an id without one; not NUL-terminated. */
 const char *vocab_text(const struct vocab *v, int32_t id, size_t *n);
+/* The ids of the byte tokens "<0x00>" to "<0xFF>", -1 where there is none. */
+void vocab_find_bytes(const struct vocab *v, int32_t out[256]);
 void vocab_fini(struct vocab *v);
 
 #endif
