@@ -263,6 +263,114 @@ static enum err metaspace_token(struct decoder_run *run, size_t i, const char *p
 	return e ? e : feed(run, i + 1, m->text.data, m->text.len, true, out);
 }
 
+static enum err affix_parse(
+        const json_t *json, const char *key, const char *usual, struct decoder_stage *out, struct why *why)
+{
+	struct json_text t = {usual, strlen(usual)};
+	enum err e = json_get_text_optional(json, key, &t, why);
+
+	return e ? e : keep_content(t, out);
+}
+
+static enum err wordpiece_parse(const json_t *json, struct decoder_stage *out, struct why *why)
+{
+	enum err e = affix_parse(json, "prefix", "##", out, why);
+
+	out->cleanup = true;
+	return e ? e : json_get_bool(json, "cleanup", &out->cleanup, why);
+}
+
+/* Put `to` for every `from` in text. */
+static enum err replace_all(struct buf *text, const char *from, const char *to, struct buf *spare)
+{
+	struct buf done = *text;
+	size_t i = 0, n_from = strlen(from);
+	const char *found;
+	enum err e = OK;
+
+	if (!text->len || !memmem(text->data, text->len, from, n_from))
+		return OK;
+	spare->len = 0;
+	while (!e && (found = memmem(text->data + i, text->len - i, from, n_from))) {
+		e = buf_append(spare, text->data + i, (size_t)(found - text->data) - i);
+		if (!e)
+			e = buf_puts(spare, to);
+		i = (size_t)(found - text->data) + n_from;
+	}
+	if (!e)
+		e = buf_append(spare, text->data + i, text->len - i);
+	if (e)
+		return e;
+	*text = *spare;
+	*spare = done;
+	return OK;
+}
+
+/* English as it is written: no space before what ends or shortens a word. */
+static enum err clean_up(struct buf *text, struct buf *spare)
+{
+	static const char *const pairs[][2] = {{" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","},
+	        {" ' ", "'"}, {" n't", "n't"}, {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"},
+	        {" 've", "'ve"}, {" 're", "'re"}};
+	enum err e = OK;
+
+	for (size_t i = 0; !e && i < sizeof(pairs) / sizeof(pairs[0]); i++)
+		e = replace_all(text, pairs[i][0], pairs[i][1], spare);
+	return e;
+}
+
+static enum err wordpiece_token(struct decoder_run *run, size_t i, const char *p, size_t n, struct buf *out)
+{
+	const struct decoder_stage *stage = &run->decoder->stages[i];
+	struct decoder_memory *m = &run->memory[i];
+	bool inside = n >= stage->n_content && memcmp(p, stage->content, stage->n_content) == 0;
+	size_t skip = m->started && inside ? stage->n_content : 0;
+	enum err e = OK;
+
+	m->text.len = 0;
+	if (m->started && !inside)
+		e = buf_puts(&m->text, " ");
+	m->started = true;
+	if (!e)
+		e = buf_append(&m->text, p + skip, n - skip);
+	if (!e && stage->cleanup)
+		e = clean_up(&m->text, &m->held);
+	return e ? e : feed(run, i + 1, m->text.data, m->text.len, true, out);
+}
+
+static enum err bpe_parse_suffix(const json_t *json, struct decoder_stage *out, struct why *why)
+{
+	return affix_parse(json, "suffix", "</w>", out, why);
+}
+
+/* Hand on the token that is held, with `to` for the suffix. */
+static enum err bpe_release(struct decoder_run *run, size_t i, const char *to, struct buf *out)
+{
+	const struct decoder_stage *stage = &run->decoder->stages[i];
+	struct decoder_memory *m = &run->memory[i];
+	enum err e = OK;
+
+	if (stage->n_content)
+		e = replace_all(&m->held, stage->content, to, &m->text);
+	return e ? e : feed(run, i + 1, m->held.data, m->held.len, true, out);
+}
+
+/* The last suffix is no space, so a token waits for the next. */
+static enum err bpe_token(struct decoder_run *run, size_t i, const char *p, size_t n, struct buf *out)
+{
+	struct decoder_memory *m = &run->memory[i];
+	enum err e = m->started ? bpe_release(run, i, " ", out) : OK;
+
+	m->held.len = 0;
+	m->started = true;
+	return e ? e : buf_append(&m->held, p, n);
+}
+
+static enum err bpe_finish(struct decoder_run *run, size_t i, struct buf *out)
+{
+	return run->memory[i].started ? bpe_release(run, i, "", out) : OK;
+}
+
 static const struct decoder_kind kinds[] = {
         {"ByteLevel", NULL, byte_level_token, NULL, byte_level_finish},
         {"Replace", replace_parse, replace_token, NULL, NULL},
@@ -270,6 +378,8 @@ static const struct decoder_kind kinds[] = {
         {"Fuse", NULL, NULL, fuse_part, fuse_finish},
         {"Strip", strip_parse, NULL, strip_part, NULL},
         {"Metaspace", metaspace_stage_parse, metaspace_token, NULL, NULL},
+        {"WordPiece", wordpiece_parse, wordpiece_token, NULL, NULL},
+        {"BPEDecoder", bpe_parse_suffix, bpe_token, NULL, bpe_finish},
 };
 
 /* ---- the chain ---- */

@@ -15,9 +15,10 @@
 struct decoder_stage {
 	const struct decoder_kind *kind;
 	struct regex *regex; /* owned; Replace */
-	char *content;       /* owned; Replace, Strip */
+	char *content;       /* owned; Replace, Strip; WordPiece's prefix, BPEDecoder's suffix */
 	size_t n_content;
 	size_t start, stop;          /* Strip */
+	bool cleanup;                /* WordPiece */
 	enum prepend_scheme prepend; /* Metaspace */
 	char replacement[5];         /* Metaspace */
 };
@@ -39,7 +40,8 @@ struct decoder_memory {
 	struct buf text;  /* what the stage makes of a token, until it is handed on */
 	struct utf8_stream utf8;
 	size_t n_cut; /* Strip: characters taken from this token's start */
-	bool started; /* Metaspace: a token has passed; Strip: this token has shown something else */
+	bool started; /* Metaspace, WordPiece: a token has passed; BPEDecoder: one is held; Strip: this token
+	                 has shown something else */
 };
 
 struct decoder_run {

@@ -14,8 +14,10 @@ struct normalizer_stage {
 	struct regex *regex; /* owned; or NULL */
 	char *content;       /* owned; or NULL */
 	size_t n_content;
-	bool left, right; /* Strip */
-	int form;         /* utf8proc's options */
+	struct charsmap *charsmap;                     /* owned; or NULL */
+	bool left, right;                              /* Strip */
+	bool clean, chinese, strip_accents, lowercase; /* BertNormalizer */
+	int form;                                      /* utf8proc's options */
 };
 
 struct normalizer {

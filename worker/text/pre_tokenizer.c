@@ -4,6 +4,7 @@
  */
 #include "worker/text/pre_tokenizer.h"
 
+#include "worker/text/bert_text.h"
 #include "worker/text/byte_level.h"
 #include "worker/text/pattern.h"
 #include "worker/text/utf8.h"
@@ -12,7 +13,7 @@
 
 struct pre_tokenizer_kind {
 	const char *type;
-	/* Fill the stage from its JSON. */
+	/* Fill the stage from its JSON; NULL = nothing to read. */
 	enum err (*parse)(const json_t *json, struct pre_tokenizer_stage *out, struct why *why);
 	/* Cut one piece of text (n > 0 bytes), adding to out. */
 	enum err (*apply)(const struct pre_tokenizer_stage *stage, struct regex_scratch *s, const char *p,
@@ -292,12 +293,48 @@ static enum err metaspace_apply(const struct pre_tokenizer_stage *stage, struct 
 	return e;
 }
 
+static enum err delimiter_parse(const json_t *json, struct pre_tokenizer_stage *out, struct why *why)
+{
+	struct json_text t;
+	enum err e = json_get_char(json, "delimiter", &t, why);
+
+	out->behavior = SPLIT_REMOVED;
+	return e ? e : regex_new(t.p, t.n, true, &out->regex, why);
+}
+
+/* White space goes, punctuation stands alone. */
+static enum err bert_cut(const struct pre_tokenizer_stage *stage, struct regex_scratch *s, const char *p,
+        size_t n, bool first, struct pieces *out)
+{
+	size_t start = 0;
+	enum err e = OK;
+
+	(void)stage;
+	(void)s;
+	for (size_t i = 0, len; !e && i < n; i += len) {
+		uint32_t c = utf8_get(p + i);
+		bool space = utf8_is_space(c);
+
+		len = utf8_len(p[i]);
+		if (!space && !bert_text_is_punctuation(c))
+			continue;
+		if (i > start)
+			e = pieces_add_text(out, p + start, i - start, first && !start);
+		if (!e && !space)
+			e = pieces_add_text(out, p + i, len, first && !i);
+		start = i + len;
+	}
+	return e || start == n ? e : pieces_add_text(out, p + start, n - start, first && !start);
+}
+
 static const struct pre_tokenizer_kind kinds[] = {
         {"Split", split_parse, split_apply},
         {"Digits", digits_parse, split_apply},
         {"Punctuation", punctuation_parse, split_apply},
         {"Whitespace", whitespace_parse, split_apply},
         {"WhitespaceSplit", whitespace_split_parse, split_apply},
+        {"CharDelimiterSplit", delimiter_parse, split_apply},
+        {"BertPreTokenizer", NULL, bert_cut},
         {"ByteLevel", byte_level_parse, byte_level_apply},
         {"Metaspace", metaspace_stage_parse, metaspace_apply},
 };
@@ -313,7 +350,7 @@ static enum err add_stage(void *arg, const json_t *json, const char *type, struc
 		if (strcmp(type, kinds[i].type) == 0) {
 			*stage = (struct pre_tokenizer_stage){.kind = &kinds[i]};
 			t->n++;
-			return kinds[i].parse(json, stage, why);
+			return kinds[i].parse ? kinds[i].parse(json, stage, why) : OK;
 		}
 	}
 	return component_unknown(why);
