@@ -11,10 +11,9 @@
 #include "worker/text/post_processor.h"
 #include "worker/text/pre_tokenizer.h"
 #include "worker/text/token_model.h"
+#include "worker/text/tokenizer_build.h"
 
 #include <string.h>
-
-#define TOKENIZER_MAX_BYTES ((size_t)128 << 20)
 
 struct tokenizer {
 	struct token_model model;
@@ -88,54 +87,38 @@ static enum err parse_parts(const json_t *root, struct tokenizer *t, struct why 
 	return e;
 }
 
-enum err tokenizer_parse(const char *json, size_t n, struct tokenizer **out, struct why *why)
+enum err tokenizer_build(const json_t *root, struct tokenizer **out, struct why *why)
 {
 	struct tokenizer *t = mem_calloc(1, sizeof(*t));
-	json_error_t error = {0};
-	json_t *root = NULL;
 	enum err e = ERR_MEM;
 
-	if (!t)
-		goto fail;
-	root = json_loadb(json, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
-	if (!root && json_out_of_memory(&error))
-		goto fail;
-	if (!root) {
-		e = why_set(why, ERR_FORMAT, "not JSON: %s (line %d, column %d)", error.text, error.line,
-		        error.column);
-		goto fail;
+	if (t)
+		e = json_is_object(root) ? parse_parts(root, t, why)
+		                         : why_set(why, ERR_FORMAT, "not a JSON object");
+	if (e) {
+		tokenizer_close(t);
+		return e;
 	}
-	e = json_is_object(root) ? parse_parts(root, t, why) : why_set(why, ERR_FORMAT, "not a JSON object");
-	if (e)
-		goto fail;
-	json_decref(root);
 	*out = t;
 	return OK;
-fail:
+}
+
+enum err tokenizer_parse(const char *json, size_t n, struct tokenizer **out, struct why *why)
+{
+	json_error_t error = {0};
+	json_t *root = json_loadb(json, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+	enum err e;
+
+	if (root)
+		e = tokenizer_build(root, out, why);
+	else if (json_out_of_memory(&error))
+		e = ERR_MEM;
+	else
+		e = why_set(why, ERR_FORMAT, "not JSON: %s (line %d, column %d)", error.text, error.line,
+		        error.column);
 	if (e == ERR_MEM)
 		why_set(why, e, "%s", err_text(e));
 	json_decref(root);
-	tokenizer_close(t);
-	return e;
-}
-
-enum err tokenizer_open(const char *dir, struct tokenizer **out, struct why *why)
-{
-	char *path = mem_printf("%s/tokenizer.json", dir);
-	struct buf text = {0};
-	enum err e;
-
-	if (!path)
-		return why_set(why, ERR_MEM, "%s", err_text(ERR_MEM));
-	e = buf_read_file(&text, path, TOKENIZER_MAX_BYTES);
-	if (e)
-		why_set(why, e, "%s", err_text(e));
-	else
-		e = tokenizer_parse(text.data ? text.data : "", text.len, out, why);
-	if (e)
-		why_prefix(why, "%s: ", path);
-	buf_fini(&text);
-	mem_free(path);
 	return e;
 }
 
@@ -183,9 +166,12 @@ const int32_t *tokenizer_leading(const struct tokenizer *t, size_t *n)
 
 static const char *token_text(const struct tokenizer *t, int32_t id, size_t *n)
 {
-	const char *p = vocab_text(&t->added.names, id, n);
+	const struct added_token *token = added_tokens_get(&t->added, id);
 
-	return p ? p : vocab_text(&t->model.vocab, id, n);
+	if (!token)
+		return vocab_text(&t->model.vocab, id, n);
+	*n = token->n_text;
+	return t->added.texts.data + token->text;
 }
 
 /* ---- encoding ---- */

@@ -23,10 +23,11 @@ struct ids {
 enum err ids_append(struct ids *l, const int32_t *ids, size_t n);
 void ids_fini(struct ids *l);
 
-/* Load DIR/tokenizer.json. ERR_NOT_FOUND, ERR_FORMAT, ERR_UNSUPPORTED (a component it does not know, named),
- * ERR_MEM; why names file and reason. */
+/* Load a directory's tokenizer: tokenizer.json, or else tokenizer.model (sentencepiece), or else vocab.json
+ * with merges.txt; the latter two as tokenizer_config.json and the files beside it say. ERR_NOT_FOUND,
+ * ERR_FORMAT, ERR_UNSUPPORTED (a component it does not know, named), ERR_MEM; why names file and reason. */
 enum err tokenizer_open(const char *dir, struct tokenizer **out, struct why *why);
-/* The same from the file's text in memory; for tests and fuzzing. */
+/* The same from the text of a tokenizer.json in memory; for tests and fuzzing. */
 enum err tokenizer_parse(const char *json, size_t n, struct tokenizer **out, struct why *why);
 void tokenizer_close(struct tokenizer *t);
 
