@@ -67,6 +67,25 @@ static void test_malformed_files_are_refused_with_reason(void **state)
 	        {"{\"model\":{\"type\":\"BPE\",\"merges\":[\"a a\"],\"vocab\":{\"a\":1}}}", ERR_FORMAT,
 	                "makes \"aa\", which is not in the vocabulary"},
 	        {TINY("\"dropout\":0.1,", ""), ERR_UNSUPPORTED, "dropout"},
+	        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":{}}}", ERR_FORMAT, "must be an array"},
+	        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[]}}", ERR_FORMAT, "has 0 entries"},
+	        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"\",0]]}}", ERR_FORMAT,
+	                "no piece with a character"},
+	        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",0],[\"b\"]]}}", ERR_FORMAT,
+	                "\"vocab\"[1]"},
+	        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",0],[\"a\",0]]}}", ERR_FORMAT, "twice"},
+	        {"{\"model\":{\"type\":\"Unigram\",\"unk_id\":1,\"vocab\":[[\"a\",0]]}}", ERR_FORMAT,
+	                "\"unk_id\" 1 is not in the vocabulary"},
+	        {"{\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"a\":0}}}", ERR_FORMAT,
+	                "\"unk_token\" \"[UNK]\" is not"},
+	        {"{\"model\":{\"type\":\"WordPiece\",\"max_input_chars_per_word\":-1,\"vocab\":{\"[UNK]\":0}}"
+	         "}",
+	                ERR_FORMAT, "must be a non-negative integer"},
+	        {TINY("", "\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"?\"},"),
+	                ERR_FORMAT, "normalizer: Precompiled: \"precompiled_charsmap\" is not base64"},
+	        {TINY("", "\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"/////"
+	                  "wAAAAA=\"},"),
+	                ERR_FORMAT, "a trie of 4294967295 bytes in 4"},
 	        {TINY("\"unk_token\":\"?\",", ""), ERR_FORMAT, "\"unk_token\" \"?\""},
 	        {TINY("\"fuse_unk\":\"yes\",", ""), ERR_FORMAT, "must be true or false"},
 	        {TINY("", "\"added_tokens\":{},"), ERR_FORMAT, "added_tokens: must be an array"},
@@ -128,7 +147,8 @@ static void test_a_missing_file_is_named(void **state)
 
 	(void)state;
 	assert_int_equal(tokenizer_open("tests/goldens/nowhere", &t, &why), ERR_NOT_FOUND);
-	assert_string_equal(why.message, "tests/goldens/nowhere/tokenizer.json: not found");
+	assert_string_equal(why.message, "tests/goldens/nowhere: there is no tokenizer.json, "
+	                                 "tokenizer.model, or vocab.json with merges.txt");
 }
 
 /* ---- short memory ---- */
@@ -211,6 +231,10 @@ static void test_encode_and_decode_survive_every_failed_allocation(void **state)
 	(void)state;
 	check_encode_faults("gpt2", text);
 	check_encode_faults("llama2", text);
+	check_encode_faults("tokenizers/spm_t5", text);
+	check_encode_faults("tokenizers/unigram_bytes", text);
+	check_encode_faults("tokenizers/wordpiece_uncased", "Some t\xc3\xa9xt, \xff and a veryverylongword");
+	check_encode_faults("tokenizers/bpe_old", text);
 }
 
 int main(void)

@@ -105,11 +105,25 @@ static void test_llama3_matches_hugging_face(void **state)
 	check_golden("tests/goldens/llama3");
 }
 
+static void test_roberta_matches_hugging_face(void **state)
+{
+	(void)state;
+	check_golden("tests/goldens/roberta");
+}
+
+static void test_t5_matches_hugging_face(void **state)
+{
+	(void)state;
+	check_golden("tests/goldens/t5");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_gpt2_matches_hugging_face),
 	        cmocka_unit_test(test_llama2_matches_hugging_face),
+	        cmocka_unit_test(test_roberta_matches_hugging_face),
+	        cmocka_unit_test(test_t5_matches_hugging_face),
 	        cmocka_unit_test(test_llama3_matches_hugging_face),
 	};
 
