@@ -17,6 +17,7 @@
 	X(adapter)                                                                                           \
 	X(config)                                                                                            \
 	X(tokenizer)                                                                                         \
+	X(sentencepiece)                                                                                     \
 	X(dataset)
 
 #define X(name) int fuzz_##name(const uint8_t *data, size_t n);
