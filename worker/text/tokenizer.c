@@ -56,6 +56,15 @@ void ids_fini(struct ids *l)
 
 /* ---- loading ---- */
 
+/* What goes around text must be tokens that there are. */
+static enum err check_ids(const struct tokenizer *t, const struct ids *l, struct why *why)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if ((size_t)l->ids[i] >= tokenizer_vocab_size(t))
+			return why_set(why, ERR_FORMAT, "id %d is not in the vocabulary", (int)l->ids[i]);
+	return OK;
+}
+
 static enum err parse_parts(const json_t *root, struct tokenizer *t, struct why *why)
 {
 	const char *part = "model";
@@ -77,6 +86,10 @@ static enum err parse_parts(const json_t *root, struct tokenizer *t, struct why 
 	if (!e) {
 		part = "post_processor";
 		e = post_processor_parse(json_object_get(root, part), &t->post_processor, why);
+		if (!e)
+			e = check_ids(t, &t->post_processor.before, why);
+		if (!e)
+			e = check_ids(t, &t->post_processor.after, why);
 	}
 	if (!e) {
 		part = "decoder";

@@ -97,6 +97,9 @@ static void test_malformed_files_are_refused_with_reason(void **state)
 	        {TINY("", "\"added_tokens\":[" ADDED(3, "y", "") "],"), ERR_FORMAT, "another token's"},
 	        {TINY("", "\"added_tokens\":[" ADDED(20, "y", "") "," ADDED(20, "z", "") "],"), ERR_FORMAT,
 	                "twice"},
+	        {TINY("", "\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":[\"A\",10],\"sep\":[\"b\","
+	                  "11]},"),
+	                ERR_FORMAT, "post_processor: id 11 is not in the vocabulary"},
 	        {TINY("", "\"pre_tokenizer\":{\"type\":\"Mystery\"},"), ERR_UNSUPPORTED,
 	                "pre_tokenizer: Mystery: this type is not known"},
 	};
