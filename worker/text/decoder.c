@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#define DECODER_RESERVED 256
+
 struct decoder_kind {
 	const char *type;
 	/* Fill the stage from its JSON; NULL = nothing to read. */
@@ -416,9 +418,20 @@ void decoder_fini(struct decoder *d)
 	d->n = 0;
 }
 
+/* Room for any ordinary token at once, so that decoding step by step allocates nothing. */
+static enum err decoder_memory_reserve(struct decoder_memory *m)
+{
+	enum err e = buf_reserve(&m->token, DECODER_RESERVED);
+
+	if (!e)
+		e = buf_reserve(&m->held, DECODER_RESERVED);
+	return e ? e : buf_reserve(&m->text, DECODER_RESERVED);
+}
+
 enum err decoder_run_init(struct decoder_run *run, const struct decoder *d, bool lossy, bool middle)
 {
 	bool search = false;
+	enum err e = OK;
 
 	memset(run, 0, sizeof(*run));
 	run->decoder = d;
@@ -427,7 +440,10 @@ enum err decoder_run_init(struct decoder_run *run, const struct decoder *d, bool
 	for (size_t i = 0; i < d->n; i++) {
 		search |= d->stages[i].regex != NULL;
 		run->memory[i].started = middle;
+		e = e ? e : decoder_memory_reserve(&run->memory[i]);
 	}
+	if (e)
+		return e;
 	return search ? regex_scratch_new(&run->scratch) : OK;
 }
 
