@@ -63,26 +63,18 @@ static json_t *request_of(const struct place *p, const json_t *c)
 	return body;
 }
 
-/* The text of an answer's ids without the end. */
-static char *text_of(const struct place *p, const json_t *ids, bool *ended)
+/* The text that an answer's ids without the end add to the prompt. */
+static char *text_of(const struct place *p, json_t *prompt, const json_t *ids, bool *ended)
 {
 	json_t *shown = json_copy((json_t *)ids);
 	size_t n = json_array_size(ids);
-	json_t *body, *answer;
 	char *text;
 
 	*ended = json_integer_value(json_array_get(ids, n - 1)) == p->eos;
 	if (*ended)
 		json_array_remove(shown, n - 1);
-	if (json_array_size(shown) == 0) {
-		json_decref(shown);
-		return mem_strdup("");
-	}
-	body = json_pack("{s:s, s:o}", "model", p->family, "tokens", shown);
-	answer = must_call(&p->daemon, p->key, "POST", "/v1/detokenize", body);
-	text = mem_strdup(json_string_value(json_object_get(answer, "prompt")));
-	json_decref(body);
-	json_decref(answer);
+	text = must_added_text(&p->daemon, p->key, p->family, prompt, shown);
+	json_decref(shown);
 	return text;
 }
 
@@ -96,7 +88,7 @@ static void check_answer(const struct place *p, const json_t *c)
 	for (size_t k = 0; k < json_array_size(answers); k++) {
 		const json_t *choice = json_array_get(choices, k);
 		bool ended;
-		char *text = text_of(p, json_array_get(answers, k), &ended);
+		char *text = text_of(p, json_object_get(c, "prompt"), json_array_get(answers, k), &ended);
 
 		assert_string_equal(json_string_value(json_object_get(choice, "text")), text);
 		assert_string_equal(json_string_value(json_object_get(choice, "finish_reason")),

@@ -65,6 +65,11 @@ void must_upload(const struct daemon *d, const char *key, const char *path, char
 void must_job(const struct daemon *d, const char *key, const json_t *body, char id[64]);
 /* Follow a job's events until it is terminal; the job. json_decref() it. */
 json_t *must_finish(const struct daemon *d, const char *key, const char *job_id);
+/* The text of ids, special tokens left out; mem_free() it. */
+char *must_detokenize(const struct daemon *d, const char *key, const char *model, const json_t *ids);
+/* What `ids` add to the text of the prompt (ids or text); mem_free() it. */
+char *must_added_text(
+        const struct daemon *d, const char *key, const char *model, json_t *prompt, json_t *ids);
 /* All metrics events of a job with `field` in their data, by step: values[step - 1]. Returns how many. */
 size_t job_metrics(const struct daemon *d, const char *key, const char *job_id, const char *field,
         double *values, size_t max);

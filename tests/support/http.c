@@ -255,6 +255,41 @@ json_t *must_finish(const struct daemon *d, const char *key, const char *job_id)
 	return must_call(d, key, "GET", path, NULL);
 }
 
+char *must_detokenize(const struct daemon *d, const char *key, const char *model, const json_t *ids)
+{
+	json_t *body = json_pack("{s:s, s:O}", "model", model, "tokens", ids);
+	json_t *answer = must_call(d, key, "POST", "/v1/detokenize", body);
+	char *text = mem_strdup(json_string_value(json_object_get(answer, "prompt")));
+
+	assert_non_null(text);
+	json_decref(body);
+	json_decref(answer);
+	return text;
+}
+
+char *must_added_text(const struct daemon *d, const char *key, const char *model, json_t *prompt, json_t *ids)
+{
+	json_t *body = NULL, *answer = NULL, *all;
+	char *before, *after, *added;
+
+	if (json_is_string(prompt)) {
+		body = json_pack("{s:s, s:O}", "model", model, "prompt", prompt);
+		answer = must_call(d, key, "POST", "/v1/tokenize", body);
+		prompt = json_object_get(answer, "tokens");
+	}
+	all = json_copy(prompt);
+	json_array_extend(all, ids);
+	before = must_detokenize(d, key, model, prompt);
+	after = must_detokenize(d, key, model, all);
+	added = mem_strdup(after + strlen(before));
+	mem_free(before);
+	mem_free(after);
+	json_decref(all);
+	json_decref(body);
+	json_decref(answer);
+	return added;
+}
+
 /* One page of events into values; the id to go on after, or "" at the end. */
 static void metrics_page(
         const json_t *page, const char *field, double *values, size_t max, size_t *n, char after[64])

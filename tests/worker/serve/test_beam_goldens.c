@@ -216,13 +216,14 @@ static void check_family(const json_t *cases, const char *family)
 static void test_answers_are_those_of_transformers_in_a_batch_and_alone(void **state)
 {
 	json_error_t error;
+	static const char *const families[] = {"gpt2", "llama2", "llama3"}; /* as make_beam.py has them */
 	json_t *golden = json_load_file(GOLDEN_DIR "beam.json", 0, &error);
 
 	(void)state;
 	if (!golden)
 		fail_msg("beam.json: %s", error.text);
-	for (size_t i = 0; i < n_golden_families; i++)
-		check_family(json_object_get(golden, "cases"), golden_families[i]);
+	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++)
+		check_family(json_object_get(golden, "cases"), families[i]);
 	json_decref(golden);
 }
 
