@@ -26,12 +26,30 @@ static enum err marker_parse(const json_t *json, const char *key, struct ids *ou
 	return ids_append(out, &id, 1);
 }
 
-static enum err bert_parse(const json_t *json, struct post_processor *out, struct why *why)
+/* [CLS] A [SEP], and for a pair B [SEP] after n_between of them. */
+static enum err markers_parse(
+        const json_t *json, size_t n_between, struct post_processor *out, struct why *why)
 {
 	enum err e = marker_parse(json, "cls", &out->before, why);
 
 	out->set = true;
-	return e ? e : marker_parse(json, "sep", &out->after, why);
+	if (!e)
+		e = marker_parse(json, "cls", &out->pair_before, why);
+	if (!e)
+		e = marker_parse(json, "sep", &out->after, why);
+	for (size_t i = 0; !e && i < n_between; i++)
+		e = marker_parse(json, "sep", &out->pair_between, why);
+	return e ? e : marker_parse(json, "sep", &out->pair_after, why);
+}
+
+static enum err bert_parse(const json_t *json, struct post_processor *out, struct why *why)
+{
+	return markers_parse(json, 1, out, why);
+}
+
+static enum err roberta_parse(const json_t *json, struct post_processor *out, struct why *why)
+{
+	return markers_parse(json, 2, out, why);
 }
 
 /* The ids of one special token, from the template's own list. */
@@ -62,35 +80,52 @@ static enum err template_special(const json_t *json, const json_t *item, struct 
 	return OK;
 }
 
-static enum err template_parse(const json_t *json, struct post_processor *out, struct why *why)
+/* A template of n sequences, A first, and the special tokens before, between and after them: n + 1 gaps. */
+static enum err template_items(
+        const json_t *json, const char *key, size_t n, struct ids *const *gaps, struct why *why)
 {
+	static const char *const names[] = {"A", "B"};
 	struct json_text name;
 	json_t *items, *item, *member;
-	bool seen = false;
-	size_t i;
-	enum err e = json_get_array(json, "single", &items, why);
+	size_t i, seen = 0;
+	enum err e = json_get_array(json, key, &items, why);
 
 	if (e)
 		return e;
-	out->set = true;
 	json_array_foreach (items, i, item) {
 		if ((member = json_get_any(item, "SpecialToken"))) {
-			e = template_special(json, member, seen ? &out->after : &out->before, why);
+			e = template_special(json, member, gaps[seen], why);
 		} else if ((member = json_get_any(item, "Sequence"))) {
 			e = json_get_text(member, "id", &name, why);
-			if (!e && (seen || strcmp(name.p, "A") != 0))
-				e = why_set(why, ERR_UNSUPPORTED, "\"single\" must hold sequence A once");
-			seen = true;
+			if (!e && (seen == n || strcmp(name.p, names[seen]) != 0))
+				e = why_set(why, ERR_UNSUPPORTED, "\"%s\" must hold sequence %s once", key,
+				        names[seen < n ? seen : 0]);
+			seen++;
 		} else {
-			e = why_set(why, ERR_FORMAT,
-			        "\"single\"[%zu] is neither a SpecialToken nor a Sequence", i);
+			e = why_set(why, ERR_FORMAT, "\"%s\"[%zu] is neither a SpecialToken nor a Sequence",
+			        key, i);
 		}
 		if (e)
 			return e;
 	}
-	if (!seen)
-		return why_set(why, ERR_UNSUPPORTED, "\"single\" must hold sequence A once");
+	if (seen < n)
+		return why_set(why, ERR_UNSUPPORTED, "\"%s\" must hold sequence %s once", key, names[seen]);
 	return OK;
+}
+
+/* A pair in a form of its own is no fault until someone has a pair to encode. */
+static enum err template_parse(const json_t *json, struct post_processor *out, struct why *why)
+{
+	struct ids *const single[] = {&out->before, &out->after};
+	struct ids *const pair[] = {&out->pair_before, &out->pair_between, &out->pair_after};
+	enum err e = template_items(json, "single", 1, single, why);
+
+	out->set = true;
+	if (e || !json_get_any(json, "pair"))
+		return e;
+	e = template_items(json, "pair", 2, pair, why);
+	out->no_pair = e == ERR_UNSUPPORTED;
+	return out->no_pair ? OK : e;
 }
 
 static const struct {
@@ -98,7 +133,7 @@ static const struct {
 	enum err (*parse)(const json_t *json, struct post_processor *out, struct why *why);
 } kinds[] = {
         {"ByteLevel", byte_level_parse},
-        {"RobertaProcessing", bert_parse},
+        {"RobertaProcessing", roberta_parse},
         {"BertProcessing", bert_parse},
         {"TemplateProcessing", template_parse},
 };
@@ -133,4 +168,7 @@ void post_processor_fini(struct post_processor *p)
 		return;
 	ids_fini(&p->before);
 	ids_fini(&p->after);
+	ids_fini(&p->pair_before);
+	ids_fini(&p->pair_between);
+	ids_fini(&p->pair_after);
 }

@@ -8,10 +8,12 @@
 #include "worker/text/component.h"
 #include "worker/text/tokenizer.h"
 
-/* Special tokens before and after a text. */
+/* Special tokens before and after a text, and around and between the two of a pair. */
 struct post_processor {
 	struct ids before, after;
-	bool set; /* by a component; a Sequence may have one that does */
+	struct ids pair_before, pair_between, pair_after;
+	bool no_pair; /* the pair has a form that is not A, then B */
+	bool set;     /* by a component; a Sequence may have one that does */
 };
 
 /* Zero-initialise *out; fini it on failure too. json may be NULL or null: no tokens. */

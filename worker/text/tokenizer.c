@@ -283,6 +283,63 @@ enum err tokenizer_encode(
 	return e;
 }
 
+/* Cut two texts to max ids together, the longer one first; the second gives up the odd one of equals. */
+static void cut_longest_first(size_t max, size_t *n_a, size_t *n_b)
+{
+	size_t half = max / 2;
+
+	if (*n_a + *n_b <= max)
+		return;
+	if (*n_a <= half)
+		*n_b = max - *n_a;
+	else if (*n_b <= half)
+		*n_a = max - *n_b;
+	else {
+		*n_a = max - half;
+		*n_b = half;
+	}
+}
+
+enum err tokenizer_encode_pair(const struct tokenizer *t, const char *a, size_t n_a, const char *b,
+        size_t n_b, size_t max, struct ids *out, bool *cut)
+{
+	const struct post_processor *p = &t->post_processor;
+	const struct ids *before = b ? &p->pair_before : &p->before, *after = b ? &p->pair_after : &p->after;
+	size_t n_before = out->n, n_special = before->n + after->n + (b ? p->pair_between.n : 0);
+	struct ids first = {0}, second = {0};
+	size_t n_first, n_second;
+	enum err e;
+
+	if (b && p->no_pair)
+		return ERR_UNSUPPORTED;
+	if (max && max < n_special)
+		return ERR_TOO_LONG;
+	e = tokenizer_encode(t, a, n_a, false, &first);
+	if (!e && b)
+		e = tokenizer_encode(t, b, n_b, false, &second);
+	n_first = first.n;
+	n_second = second.n;
+	if (max)
+		cut_longest_first(max - n_special, &n_first, &n_second);
+	if (!e)
+		e = ids_append(out, before->ids, before->n);
+	if (!e)
+		e = ids_append(out, first.ids, n_first);
+	if (!e && b)
+		e = ids_append(out, p->pair_between.ids, p->pair_between.n);
+	if (!e && b)
+		e = ids_append(out, second.ids, n_second);
+	if (!e)
+		e = ids_append(out, after->ids, after->n);
+	if (e)
+		out->n = n_before;
+	else
+		*cut = n_first < first.n || n_second < second.n;
+	ids_fini(&first);
+	ids_fini(&second);
+	return e;
+}
+
 /* ---- decoding ---- */
 
 static void cut_back(struct buf *b, size_t len)

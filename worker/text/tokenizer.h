@@ -40,6 +40,14 @@ size_t tokenizer_vocab_size(const struct tokenizer *t);
 enum err tokenizer_encode(
         const struct tokenizer *t, const char *text, size_t n, bool add_special, struct ids *out);
 
+/* Append the ids of a text a, and of a second one b unless that is NULL, with the special tokens that the
+ * post-processor puts around one text or two. max (0 = none) is the most ids in all: then the longer text is
+ * cut first, at its end, never a special token; *cut says whether one was. ERR_TOO_LONG: max holds not even
+ * the special tokens. ERR_UNSUPPORTED: this tokenizer pairs texts in a way of its own. ERR_MEM. out is
+ * unmodified then. */
+enum err tokenizer_encode_pair(const struct tokenizer *t, const char *a, size_t n_a, const char *b,
+        size_t n_b, size_t max, struct ids *out, bool *cut);
+
 /* Append the text of ids. skip_special leaves special tokens out; ids out of range are skipped. The bytes are
  * what the ids stand for, valid UTF-8 or not (a character may be cut at the end); decoding as a whole
  * replaces invalid bytes by U+FFFD when `lossy` is set. */
