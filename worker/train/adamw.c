@@ -13,11 +13,12 @@ void adamw_update(const struct adamw *o, size_t t, double learning_rate, size_t 
 	for (size_t i = 0; i < n; i++) {
 		double g = grads[i];
 		double mi = (double)m[i] + (g - (double)m[i]) * (1.0 - o->beta1);
+		double pull = o->anchor ? (double)o->anchor[i] * (1.0 - decay) : 0.0;
 		double vi = (double)v[i] * o->beta2 + g * g * (1.0 - o->beta2);
 
 		m[i] = (float)mi;
 		v[i] = (float)vi;
-		params[i] = (float)((double)params[i] * decay -
+		params[i] = (float)((double)params[i] * decay + pull -
 		                    step_size * mi / (sqrt(vi) / root_correction2 + o->eps));
 	}
 }

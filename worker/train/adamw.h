@@ -10,7 +10,8 @@
 
 struct adamw {
 	double beta1, beta2, eps;
-	double weight_decay; /* decoupled, towards zero */
+	double weight_decay; /* decoupled */
+	const float *anchor; /* borrowed (n): what it decays towards; NULL = zero */
 };
 
 /* The t-th update (t >= 1) of params (n) from grads (n) at this learning rate; m and v (n), zero before the

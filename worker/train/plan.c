@@ -7,6 +7,16 @@
 #include <assert.h>
 #include <string.h>
 
+/* Hashed, since SplitMix streams of nearby seeds are shifts of each other. */
+uint64_t plan_mix(uint64_t seed, uint64_t x)
+{
+	struct rng rng;
+
+	rng_seed(&rng, seed);
+	rng_seed(&rng, rng_next(&rng) ^ x);
+	return rng_next(&rng);
+}
+
 void plan_order(uint64_t seed, size_t epoch, bool shuffle, size_t n, size_t *order)
 {
 	struct rng rng;
@@ -15,10 +25,7 @@ void plan_order(uint64_t seed, size_t epoch, bool shuffle, size_t n, size_t *ord
 		order[i] = i;
 	if (!shuffle)
 		return;
-	/* Hash seed and epoch together: SplitMix streams of nearby seeds are shifts of each other. */
-	rng_seed(&rng, seed);
-	rng_seed(&rng, rng_next(&rng) ^ (uint64_t)epoch);
-	rng_seed(&rng, rng_next(&rng));
+	rng_seed(&rng, plan_mix(seed, epoch));
 	for (size_t i = n; i > 1; i--) {
 		size_t j = (size_t)rng_below(&rng, i);
 		size_t swap = order[i - 1];
@@ -28,26 +35,57 @@ void plan_order(uint64_t seed, size_t epoch, bool shuffle, size_t n, size_t *ord
 	}
 }
 
-size_t plan_max_positions(const struct dataset *d)
+/* Positions that a row takes: all but the last token predict one. */
+static size_t row_positions(const struct dataset *d, const struct dataset_row *row)
 {
-	return d->longest > PLAN_PACK_POSITIONS ? d->longest - 1 : PLAN_PACK_POSITIONS;
+	return d->form == DATASET_LABELLED ? row->n_tokens : row->n_tokens - 1;
+}
+
+size_t plan_max_rows(const struct dataset *d)
+{
+	size_t max = PLAN_PACK_POSITIONS;
+
+	for (size_t i = 0; i < d->n_rows; i++) {
+		const struct dataset_row *row = &d->rows[i];
+		size_t n = row->n_trained ? row_positions(d, row) + row->n_source : 0;
+
+		if (n > max)
+			max = n;
+	}
+	return max;
+}
+
+/* Room for n rows of at most `longest` tokens, which have no more than n_tokens in all. */
+static size_t room_for(size_t n, size_t longest, size_t n_tokens)
+{
+	size_t room;
+
+	return mem_mul(n, longest, &room) && room < n_tokens ? room : n_tokens;
 }
 
 enum err plan_init(struct plan *p, const struct dataset *d, size_t n_rows)
 {
-	size_t n_positions;
+	bool sourced = d->form == DATASET_SOURCED, classes = d->labels.kind == LABELS_CLASSES,
+	     numbers = d->labels.kind == LABELS_NUMBER;
+	size_t n_positions, n_sources;
 
 	memset(p, 0, sizeof(*p));
 	if (n_rows > d->n_rows)
 		n_rows = d->n_rows;
-	if (!mem_mul(n_rows, d->longest, &n_positions) || n_positions > d->n_tokens)
-		n_positions = d->n_tokens;
+	n_positions = room_for(n_rows, d->longest, d->n_tokens);
+	n_sources = room_for(n_rows, d->longest_source, d->n_sources);
 	p->tokens = mem_calloc(n_positions, sizeof(*p->tokens));
 	p->labels = mem_calloc(n_positions, sizeof(*p->labels));
 	p->weights = mem_calloc(n_positions, sizeof(*p->weights));
 	p->lengths = mem_calloc(n_rows, sizeof(*p->lengths));
 	p->packs = mem_calloc(n_rows, sizeof(*p->packs));
-	if (!p->tokens || !p->labels || !p->weights || !p->lengths || !p->packs) {
+	p->sources = sourced ? mem_calloc(n_sources, sizeof(*p->sources)) : NULL;
+	p->source_lengths = sourced ? mem_calloc(n_rows, sizeof(*p->source_lengths)) : NULL;
+	p->classes = classes ? mem_calloc(n_rows, sizeof(*p->classes)) : NULL;
+	p->targets = numbers ? mem_calloc(n_rows, sizeof(*p->targets)) : NULL;
+	if (!p->tokens || !p->labels || !p->weights || !p->lengths || !p->packs ||
+	        (sourced && (!p->sources || !p->source_lengths)) || (classes && !p->classes) ||
+	        (numbers && !p->targets)) {
 		plan_fini(p);
 		return ERR_MEM;
 	}
@@ -63,18 +101,35 @@ void plan_fini(struct plan *p)
 	mem_free(p->weights);
 	mem_free(p->lengths);
 	mem_free(p->packs);
+	mem_free(p->sources);
+	mem_free(p->source_lengths);
+	mem_free(p->classes);
+	mem_free(p->targets);
 	memset(p, 0, sizeof(*p));
 }
 
-/* Append one row's positions, shifted, and its place in the last pack or a new one. */
-static void stage_row(struct plan *p, const struct dataset *d, const struct dataset_row *row)
+/* The place of n positions and n_sources source rows in the last pack or a new one. */
+static void stage_pack(struct plan *p, size_t n, size_t n_sources)
+{
+	struct plan_pack *pack = p->n_packs ? &p->packs[p->n_packs - 1] : NULL;
+
+	if (!pack || pack->n_positions + pack->n_sources + n + n_sources > PLAN_PACK_POSITIONS) {
+		pack = &p->packs[p->n_packs++];
+		*pack = (struct plan_pack){
+		        .seq = p->n_seqs, .position = p->n_positions, .source = p->n_sources};
+	}
+	pack->n_seqs++;
+	pack->n_positions += n;
+	pack->n_sources += n_sources;
+}
+
+/* The labels of a row's n positions, shifted: each is the token after it. */
+static void stage_labels(struct plan *p, const struct dataset *d, const struct dataset_row *row, size_t n)
 {
 	const int32_t *ids = d->ids + row->offset;
 	const float *weights = d->weights + row->offset;
-	size_t n = row->n_tokens - 1, at = p->n_positions;
-	struct plan_pack *pack = p->n_packs ? &p->packs[p->n_packs - 1] : NULL;
+	size_t at = p->n_positions;
 
-	memcpy(p->tokens + at, ids, n * sizeof(*ids));
 	for (size_t i = 0; i < n; i++) {
 		float weight = weights[i + 1];
 
@@ -83,20 +138,40 @@ static void stage_row(struct plan *p, const struct dataset *d, const struct data
 		p->label_weight += (double)weight;
 		p->n_labels += weight != 0;
 	}
-	if (!pack || pack->n_positions + n > PLAN_PACK_POSITIONS) {
-		pack = &p->packs[p->n_packs++];
-		*pack = (struct plan_pack){.seq = p->n_seqs, .position = at};
+}
+
+/* Append one row: its positions, its source, its label. */
+static void stage_row(struct plan *p, const struct dataset *d, const struct dataset_row *row)
+{
+	size_t n = row_positions(d, row), seq = p->n_seqs;
+
+	stage_pack(p, n, row->n_source);
+	memcpy(p->tokens + p->n_positions, d->ids + row->offset, n * sizeof(*p->tokens));
+	if (d->form == DATASET_LABELLED) {
+		p->label_weight += 1;
+		p->n_labels++;
+	} else {
+		stage_labels(p, d, row, n);
 	}
-	pack->n_seqs++;
-	pack->n_positions += n;
-	p->lengths[p->n_seqs++] = n;
+	if (p->classes)
+		p->classes[seq] = row->class;
+	if (p->targets)
+		p->targets[seq] = row->target;
+	if (p->sources) {
+		memcpy(p->sources + p->n_sources, d->sources + row->source_offset,
+		        row->n_source * sizeof(*p->sources));
+		p->source_lengths[seq] = row->n_source;
+		p->n_sources += row->n_source;
+	}
+	p->lengths[seq] = n;
 	p->n_positions += n;
+	p->n_seqs++;
 }
 
 void plan_cut(struct plan *p, const struct dataset *d, const size_t *rows, size_t n_rows, size_t max_items)
 {
 	assert(max_items > 0);
-	p->n_positions = p->n_seqs = p->n_packs = p->n_labels = 0;
+	p->n_positions = p->n_sources = p->n_seqs = p->n_packs = p->n_labels = 0;
 	p->label_weight = 0;
 	for (size_t i = 0; i < n_rows; i++) {
 		const struct dataset_row *row = &d->rows[rows ? rows[i] : i];
@@ -124,9 +199,20 @@ void plan_batch(const struct plan *p, size_t pack, struct train_batch *out)
 	*out = (struct train_batch){
 	        .n_rows = k->n_positions,
 	        .tokens = p->tokens + k->position,
-	        .labels = p->labels + k->position,
-	        .weights = p->weights + k->position,
 	        .n_seqs = k->n_seqs,
 	        .lengths = p->lengths + k->seq,
 	};
+	if (p->classes || p->targets) {
+		out->classes = p->classes ? p->classes + k->seq : NULL;
+		out->targets = p->targets ? p->targets + k->seq : NULL;
+		out->outputs = p->outputs ? p->outputs + k->seq * p->n_outputs : NULL;
+		return;
+	}
+	out->labels = p->labels + k->position;
+	out->weights = p->weights + k->position;
+	if (p->sources) {
+		out->n_source_rows = k->n_sources;
+		out->source_tokens = p->sources + k->source;
+		out->source_lengths = p->source_lengths + k->seq;
+	}
 }

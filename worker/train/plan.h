@@ -3,8 +3,9 @@
  * step: it never learns how many threads there are.
  *
  * Rows are shifted for next-token prediction: position i of a row predicts token i + 1 and carries that
- * token's weight, so a row of n tokens takes n - 1 positions. Rows without loss take none. Consecutive
- * rows are packed, without padding, into one call of the model; an item is one or more packs.
+ * token's weight, so a row of n tokens takes n - 1 positions. Rows without loss take none. The rows of a
+ * labelled data set are not shifted: each is read whole for the one label it has. Consecutive rows are
+ * packed, without padding, into one call of the model; an item is one or more packs.
  *
  * Thread: one owner while cutting; read-only for any number between cuts.
  */
@@ -24,20 +25,29 @@
 struct plan_pack {
 	size_t seq, n_seqs;
 	size_t position, n_positions;
+	size_t source, n_sources;
 };
 
 struct plan {
 	int32_t *tokens; /* owned, as all arrays; (n_positions) */
 	int32_t *labels;
 	float *weights;
-	size_t *lengths; /* (n_seqs) */
+	size_t *lengths;        /* (n_seqs), as the next three */
+	size_t *source_lengths; /* NULL when there are no sources, as the next */
+	int32_t *classes;       /* NULL unless rows have classes */
+	float *targets;         /* NULL unless rows have numbers */
+	int32_t *sources;       /* (n_sources) */
 	struct plan_pack *packs;
-	size_t n_positions, n_seqs, n_packs;
+	size_t n_positions, n_sources, n_seqs, n_packs;
+	float *outputs; /* borrowed (n_seqs, n_outputs): where the model leaves the head's; NULL = nowhere */
+	size_t n_outputs;
 	size_t packs_per_item, n_items; /* n_items >= 1: without any loss the one item is empty */
 	double label_weight;            /* sum of the labels' weights */
 	size_t n_labels;
 };
 
+/* A number that a seed and another number determine, unlike all of their neighbours'. */
+uint64_t plan_mix(uint64_t seed, uint64_t x);
 /* Write the order of n rows in this epoch: a seeded Fisher-Yates shuffle, or the file's order. */
 void plan_order(uint64_t seed, size_t epoch, bool shuffle, size_t n, size_t *order);
 
@@ -51,7 +61,7 @@ void plan_cut(struct plan *p, const struct dataset *d, const size_t *rows, size_
 void plan_item(const struct plan *p, size_t item, size_t *first, size_t *end);
 /* The model's view of one pack, borrowed from p. */
 void plan_batch(const struct plan *p, size_t pack, struct train_batch *out);
-/* The most positions any pack of d's rows can hold. */
-size_t plan_max_positions(const struct dataset *d);
+/* The most rows of the model, sources' and positions together, that a pack of d's rows can hold. */
+size_t plan_max_rows(const struct dataset *d);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "core/hash.h"
 #include "worker/train/plan.h"
+#include "worker/train/score.h"
 #include "worker/train/train.h"
 
 /* What moves as the run goes on, beside the arrays: all that a saved state must hold. */
@@ -17,7 +18,7 @@ struct train_counters {
 	uint64_t evaluated;  /* the step of the last evaluation, 0 = none */
 	uint64_t best_step;  /* 0 = no evaluation yet */
 	uint64_t unimproved; /* evaluations since the best */
-	double best_loss;
+	double best_score;   /* the higher, the better */
 };
 
 struct train_run {
@@ -34,6 +35,7 @@ struct train_run {
 
 	struct train_counters at;
 	float *params, *m, *v, *best; /* owned, (n_params) */
+	float *identity;              /* owned (n_params): what weights decay towards; NULL = zero */
 
 	/* scratch, allocated once */
 	float *grads;      /* (n_params) the step's */
@@ -44,6 +46,7 @@ struct train_run {
 	size_t order_epoch; /* SIZE_MAX = none yet */
 	struct plan step_plan;
 	struct plan eval_plan;  /* cut once */
+	struct scorer scorer;   /* of the validation set's labels */
 	enum train_phase phase; /* between begin and end; TRAIN_DONE otherwise */
 };
 

@@ -2,7 +2,7 @@
  * A train_run's state as bytes, little-endian:
  *
  *   magic "REDDRUN1" | binding (32) | steps, updates, tokens, evaluated, best_step, unimproved (u64 each) |
- *   best_loss (f64) | n_params (u64) | params, m, v, best (f32 each) | SHA-256 of all before (32)
+ *   best_score (f64) | n_params (u64) | params, m, v, best (f32 each) | SHA-256 of all before (32)
  *
  * The binding is a hash of all that determines the run's result, so a state never goes on under another
  * configuration, base or data set. Thread: the run's driver.
@@ -48,6 +48,9 @@ static void hash_config(struct hash *h, const struct train_config *c)
 	hash_u64(h, c->patience);
 	hash_u64(h, c->keep);
 	hash_u64(h, c->seed);
+	hash_u64(h, c->decay_towards);
+	hash_f64(h, c->dropout);
+	hash_u64(h, c->metric);
 }
 
 static void hash_dataset(struct hash *h, const struct dataset *d)
@@ -55,12 +58,20 @@ static void hash_dataset(struct hash *h, const struct dataset *d)
 	hash_u64(h, d ? d->n_rows : 0);
 	if (!d)
 		return;
+	hash_u64(h, d->form);
+	hash_u64(h, d->labels.kind);
+	hash_u64(h, d->labels.n);
 	for (size_t i = 0; i < d->n_rows; i++) {
 		const struct dataset_row *row = &d->rows[i];
 
 		hash_u64(h, row->n_tokens);
 		hash_update(h, d->ids + row->offset, row->n_tokens * sizeof(*d->ids));
 		hash_update(h, d->weights + row->offset, row->n_tokens * sizeof(*d->weights));
+		hash_u64(h, row->n_source);
+		if (row->n_source)
+			hash_update(h, d->sources + row->source_offset, row->n_source * sizeof(*d->sources));
+		hash_u64(h, (uint64_t)row->class);
+		hash_f64(h, (double)row->target);
 	}
 }
 
@@ -132,14 +143,14 @@ enum err train_state_write(const struct train_run *r, struct buf *out)
 {
 	size_t n = state_bytes(r);
 	uint8_t digest[HASH_BYTES];
-	uint64_t best_loss;
+	uint64_t best_score;
 	char *start, *p;
 
 	assert(r->phase == TRAIN_DONE);
 	if (buf_reserve(out, n) != OK)
 		return ERR_MEM;
 	start = p = out->data + out->len;
-	memcpy(&best_loss, &r->at.best_loss, sizeof(best_loss));
+	memcpy(&best_score, &r->at.best_score, sizeof(best_score));
 	memcpy(p, STATE_MAGIC, 8);
 	memcpy(p + 8, r->binding, HASH_BYTES);
 	p = put_u64(p + 8 + HASH_BYTES, r->at.steps);
@@ -148,7 +159,7 @@ enum err train_state_write(const struct train_run *r, struct buf *out)
 	p = put_u64(p, r->at.evaluated);
 	p = put_u64(p, r->at.best_step);
 	p = put_u64(p, r->at.unimproved);
-	p = put_u64(p, best_loss);
+	p = put_u64(p, best_score);
 	p = put_u64(p, r->n_params);
 	p = put_floats(p, r->n_params, r->params);
 	p = put_floats(p, r->n_params, r->m);
@@ -166,7 +177,7 @@ enum err train_state_read(struct train_run *r, const void *data, size_t n, struc
 	const char *p = data;
 	struct train_counters at;
 	uint8_t digest[HASH_BYTES];
-	uint64_t best_loss, n_params;
+	uint64_t best_score, n_params;
 
 	assert(r->phase == TRAIN_DONE);
 	if (n < STATE_HEAD_BYTES + HASH_BYTES || memcmp(p, STATE_MAGIC, 8) != 0)
@@ -183,9 +194,9 @@ enum err train_state_read(struct train_run *r, const void *data, size_t n, struc
 	p = get_u64(p, &at.evaluated);
 	p = get_u64(p, &at.best_step);
 	p = get_u64(p, &at.unimproved);
-	p = get_u64(p, &best_loss);
+	p = get_u64(p, &best_score);
 	p = get_u64(p, &n_params);
-	memcpy(&at.best_loss, &best_loss, sizeof(best_loss));
+	memcpy(&at.best_score, &best_score, sizeof(best_score));
 	if (at.steps > r->total_steps || n_params != r->n_params)
 		return why_set(why, ERR_FORMAT, "saved training state: its counters contradict its run");
 	r->at = at;

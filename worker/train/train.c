@@ -14,25 +14,41 @@
 #include <math.h>
 #include <string.h>
 
+/* Sets the head's dropout apart from the order of rows, which comes from the same seed. */
+#define DROPOUT_STREAM UINT64_C(0xd50b0075eed)
+
+static enum err check_ids(
+        const struct model_info *info, const int32_t *ids, size_t n, const char *param, struct why *why)
+{
+	for (size_t i = 0; i < n; i++)
+		if (ids[i] < 0 || (size_t)ids[i] >= info->vocab_size)
+			return why_param(why, ERR_MISMATCH, param,
+			        "token id %d is outside the base's vocabulary of %zu: its tokenizer does not "
+			        "fit",
+			        (int)ids[i], info->vocab_size);
+	return OK;
+}
+
 static enum err check_dataset(
         const struct model *m, const struct dataset *d, const char *param, struct why *why)
 {
 	const struct model_info *info = model_info(m);
+	/* The last token of a text is only predicted. */
+	size_t max = info->max_positions + (d->form == DATASET_LABELLED ? 0 : 1);
+	enum err e;
 
 	if (d->n_trained == 0)
 		return why_param(why, ERR_INVALID, param, "no row has a token to train on");
-	for (size_t i = 0; i < d->n_rows; i++)
-		if (d->rows[i].n_tokens > info->max_positions + 1)
+	for (size_t i = 0; i < d->n_rows; i++) {
+		const struct dataset_row *row = &d->rows[i];
+
+		if (row->n_tokens > max || row->n_source > info->max_positions)
 			return why_param(why, ERR_TOO_LONG, param,
-			        "line %zu has %zu tokens; the base's context is %zu", d->rows[i].line,
-			        d->rows[i].n_tokens, info->max_positions);
-	for (size_t i = 0; i < d->n_tokens; i++)
-		if (d->ids[i] < 0 || (size_t)d->ids[i] >= info->vocab_size)
-			return why_param(why, ERR_MISMATCH, param,
-			        "token id %d is outside the base's vocabulary of %zu: its tokenizer does not "
-			        "fit",
-			        (int)d->ids[i], info->vocab_size);
-	return OK;
+			        "line %zu has %zu tokens; the base's context is %zu", row->line,
+			        row->n_tokens > max ? row->n_tokens : row->n_source, info->max_positions);
+	}
+	e = check_ids(info, d->ids, d->n_tokens, param, why);
+	return e ? e : check_ids(info, d->sources, d->n_sources, param, why);
 }
 
 static enum err allocate(struct train_run *r)
@@ -43,6 +59,8 @@ static enum err allocate(struct train_run *r)
 	e = plan_init(&r->step_plan, r->train, r->config.batch_size);
 	if (e == OK && r->valid)
 		e = plan_init(&r->eval_plan, r->valid, r->valid->n_rows);
+	if (e == OK)
+		e = scorer_init(&r->scorer, r->valid);
 	if (e != OK)
 		return e;
 	n_items = r->config.batch_size < r->train->n_rows ? r->config.batch_size : r->train->n_rows;
@@ -55,6 +73,8 @@ static enum err allocate(struct train_run *r)
 	r->v = mem_calloc(n, sizeof(float));
 	r->best = mem_calloc(n, sizeof(float));
 	r->grads = mem_calloc(n, sizeof(float));
+	if (r->config.decay_towards == DECAY_TO_IDENTITY && !(r->identity = mem_calloc(n, sizeof(float))))
+		return ERR_MEM;
 	r->sum = mem_calloc(n, sizeof(double));
 	r->item_grads = mem_calloc(n_grads, sizeof(float));
 	r->item_sums = mem_calloc(PLAN_MAX_ITEMS, sizeof(*r->item_sums));
@@ -100,8 +120,13 @@ enum err train_run_new(const struct model *m, const struct adapter_layout *layou
 		memcpy(r->params, start_params, r->n_params * sizeof(float));
 	else
 		adapter_layout_start(layout, r->params);
-	if (valid)
+	if (r->identity)
+		adapter_layout_start(layout, r->identity);
+	if (valid) {
 		plan_cut(&r->eval_plan, valid, NULL, valid->n_rows, PLAN_MAX_ITEMS);
+		r->eval_plan.outputs = r->scorer.outputs;
+		r->eval_plan.n_outputs = valid->labels.n;
+	}
 	train_state_bind(r, r->params);
 	*out = r;
 	return OK;
@@ -116,10 +141,12 @@ void train_run_free(struct train_run *r)
 		return;
 	plan_fini(&r->step_plan);
 	plan_fini(&r->eval_plan);
+	scorer_fini(&r->scorer);
 	mem_free(r->params);
 	mem_free(r->m);
 	mem_free(r->v);
 	mem_free(r->best);
+	mem_free(r->identity);
 	mem_free(r->grads);
 	mem_free(r->sum);
 	mem_free(r->item_grads);
@@ -145,8 +172,8 @@ uint64_t train_tokens_done(const struct train_run *r)
 
 size_t train_max_item_rows(const struct train_run *r)
 {
-	size_t n = plan_max_positions(r->train);
-	size_t n_valid = r->valid ? plan_max_positions(r->valid) : 0;
+	size_t n = plan_max_rows(r->train);
+	size_t n_valid = r->valid ? plan_max_rows(r->valid) : 0;
 
 	return n > n_valid ? n : n_valid;
 }
@@ -207,13 +234,20 @@ size_t train_item_tokens(const struct train_run *r, size_t item)
 
 	plan_item(plan, item, &pack, &end);
 	for (; pack < end; pack++)
-		n += plan->packs[pack].n_positions;
+		n += plan->packs[pack].n_positions + plan->packs[pack].n_sources;
 	return n;
 }
 
 void train_abort(struct train_run *r)
 {
 	r->phase = TRAIN_DONE;
+}
+
+/* What is dropped is a function of seed, step and row: rows are packed alike whoever computes them. */
+static void set_dropout(const struct train_run *r, size_t pack, struct train_batch *batch)
+{
+	batch->dropout = (float)r->config.dropout;
+	batch->dropout_seed = plan_mix(plan_mix(r->config.seed ^ DROPOUT_STREAM, r->at.steps), pack);
 }
 
 enum err train_item(struct train_run *r, size_t item, struct train_workspace *w)
@@ -235,6 +269,8 @@ enum err train_item(struct train_run *r, size_t item, struct train_workspace *w)
 		enum err e;
 
 		plan_batch(plan, pack, &batch);
+		if (step)
+			set_dropout(r, pack, &batch);
 		e = model_train(r->model, w, &batch, r->layout, r->params, grad_scale, grads, &sums);
 		if (e != OK)
 			return e;
@@ -292,7 +328,7 @@ static double epoch_after(const struct train_run *r, size_t steps)
 enum err train_end_step(struct train_run *r, struct train_step *out)
 {
 	const struct train_config *c = &r->config;
-	const struct adamw adamw = {c->beta1, c->beta2, c->eps, c->weight_decay};
+	const struct adamw adamw = {c->beta1, c->beta2, c->eps, c->weight_decay, r->identity};
 	const struct plan *plan = &r->step_plan;
 	struct train_sums sums = reduce_sums(r, plan);
 	double weight = plan->label_weight, rate = learning_rate(r), norm;
@@ -309,7 +345,7 @@ enum err train_end_step(struct train_run *r, struct train_step *out)
 	if (weight > 0)
 		adamw_update(&adamw, ++r->at.updates, rate, r->n_params, r->grads, r->params, r->m, r->v);
 	r->at.steps++;
-	r->at.tokens += plan->n_positions;
+	r->at.tokens += plan->n_positions + plan->n_sources;
 	*out = (struct train_step){
 	        .step = r->at.steps,
 	        .epoch = epoch_after(r, r->at.steps),
@@ -319,30 +355,49 @@ enum err train_end_step(struct train_run *r, struct train_step *out)
 	        .label_weight = weight,
 	        .n_labels = plan->n_labels,
 	        .n_correct = sums.n_correct,
-	        .n_tokens = plan->n_positions,
+	        .n_tokens = plan->n_positions + plan->n_sources,
 	};
 	return OK;
+}
+
+bool train_eval_has(const struct train_eval *e, enum metric m)
+{
+	switch (e->labels) {
+	case LABELS_NONE:
+		break;
+	case LABELS_CLASSES:
+		return metric_of_classes(m);
+	case LABELS_NUMBER:
+		return metric_of_numbers(m);
+	}
+	return m == METRIC_LOSS;
 }
 
 enum err train_end_eval(struct train_run *r, struct train_eval *out)
 {
 	struct train_sums sums = reduce_sums(r, &r->eval_plan);
-	double loss = sums.loss / r->eval_plan.label_weight;
-	bool best = r->at.best_step == 0 || loss < r->at.best_loss;
+	struct train_eval eval = {.loss = sums.loss / r->eval_plan.label_weight,
+	        .n_labels = r->eval_plan.n_labels,
+	        .n_correct = sums.n_correct,
+	        .labels = r->valid->labels.kind};
+	double score;
 
 	assert(r->phase == TRAIN_EVAL);
 	r->phase = TRAIN_DONE;
-	if (!isfinite(loss))
+	if (!isfinite(eval.loss))
 		return ERR_STATE;
+	eval.metrics[METRIC_LOSS] = eval.loss;
+	scorer_measure(&r->scorer, eval.metrics);
+	score = r->config.metric == METRIC_LOSS ? -eval.loss : eval.metrics[r->config.metric];
+	eval.best = r->at.best_step == 0 || score > r->at.best_score;
 	r->at.evaluated = r->at.steps;
-	r->at.unimproved = best ? 0 : r->at.unimproved + 1;
-	if (best) {
+	r->at.unimproved = eval.best ? 0 : r->at.unimproved + 1;
+	if (eval.best) {
 		r->at.best_step = r->at.steps;
-		r->at.best_loss = loss;
+		r->at.best_score = score;
 		memcpy(r->best, r->params, r->n_params * sizeof(*r->best));
 	}
-	*out = (struct train_eval){
-	        .loss = loss, .n_labels = r->eval_plan.n_labels, .n_correct = sums.n_correct, .best = best};
+	*out = eval;
 	return OK;
 }
 

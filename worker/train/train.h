@@ -16,9 +16,11 @@
 #include "worker/adapter/adapter.h"
 #include "worker/model/model.h"
 #include "worker/text/dataset.h"
+#include "worker/train/metrics.h"
 
 enum train_schedule { SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_CONSTANT };
 enum train_keep { KEEP_BEST, KEEP_LAST };
+enum train_decay { DECAY_TO_ZERO, DECAY_TO_IDENTITY };
 
 /* All numbers resolved; nothing is "auto" here. */
 struct train_config {
@@ -28,12 +30,16 @@ struct train_config {
 	enum train_schedule schedule;
 	size_t warmup_steps;
 	double weight_decay;
+	enum train_decay
+	        decay_towards; /* zero as the authors do, or the unedited base: scale - 1 decays then */
+	double dropout;        /* in the classification head; the same seed drops the same */
 	double beta1, beta2, eps;
 	double max_grad_norm; /* 0 = no clipping */
 	bool shuffle;         /* each epoch anew, from seed */
 	size_t eval_every;    /* steps; 0 = after each epoch. Only with a validation set */
 	size_t patience;      /* evaluations without improvement before stopping; 0 = never */
-	enum train_keep keep; /* best validation loss, or the last step; best needs a validation set */
+	enum train_keep keep; /* the best evaluation, or the last step; best needs a validation set */
+	enum metric metric;   /* by which an evaluation is best; one that fits the data's labels */
 	uint64_t seed;
 };
 
@@ -41,7 +47,7 @@ struct train_config {
 struct train_step {
 	size_t step;          /* 1-based: the number of steps done */
 	double epoch;         /* rows seen / rows */
-	double loss;          /* token mean, before the update */
+	double loss;          /* mean over tokens or labelled rows, before the update */
 	double grad_norm;     /* global 2-norm, before clipping and before the update */
 	double learning_rate; /* used by this update */
 	double label_weight;  /* the loss's denominator */
@@ -51,11 +57,14 @@ struct train_step {
 };
 
 struct train_eval {
-	double loss; /* token mean */
+	double loss; /* mean over tokens or labelled rows */
 	size_t n_labels;
 	size_t n_correct;
-	bool best; /* the lowest so far */
+	enum labels_kind labels;      /* which metrics there are: */
+	double metrics[METRIC_COUNT]; /* those that train_eval_has() */
+	bool best;                    /* so far, by the run's metric */
 };
+bool train_eval_has(const struct train_eval *e, enum metric m);
 
 enum train_phase { TRAIN_STEP, TRAIN_EVAL, TRAIN_DONE };
 

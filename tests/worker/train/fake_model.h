@@ -2,6 +2,9 @@
  * A model small enough to check by hand, linked instead of the real one: include it once per test program.
  * The parameters are the weights of a linear regression from a token (and its place in its sequence) to the
  * next one, so losses and gradients are known in closed form and a run visibly learns.
+ * Labelled sequences are regressed in the same way on their mean feature: on the number, or on 1 for the
+ * right one of two classes and 0 for the other, half of the parameters each. A source shifts all places of
+ * its sequence by its first token.
  */
 #ifndef REDD_TESTS_FAKE_MODEL_H
 #define REDD_TESTS_FAKE_MODEL_H
@@ -72,30 +75,79 @@ static double fake_error(const float *params, int32_t token, size_t place, int32
 	return y;
 }
 
+/* Mean over a sequence, with what dropout leaves of it. */
+static double fake_pooled(const struct train_batch *b, const int32_t *tokens, size_t n, size_t k)
+{
+	double sum = 0;
+
+	if (b->dropout > 0 && (b->dropout_seed >> k & 1))
+		return 0;
+	for (size_t i = 0; i < n; i++)
+		sum += fake_feature(tokens[i], i, k);
+	return 5 * sum / (double)n;
+}
+
+static void fake_train_labelled(const struct train_batch *b, const float *params, float grad_scale,
+        float *grads, struct train_sums *sums)
+{
+	size_t n_outputs = b->classes ? 2 : 1, n_features = FAKE_PARAMS / n_outputs, row = 0;
+
+	for (size_t s = 0; s < b->n_seqs; row += b->lengths[s++]) {
+		double out[2] = {0};
+
+		for (size_t o = 0; o < n_outputs; o++) {
+			double want = b->classes ? b->classes[s] == (int32_t)o : (double)b->targets[s], error;
+
+			for (size_t k = 0; k < n_features; k++)
+				out[o] += (double)params[o * n_features + k] *
+				          fake_pooled(b, b->tokens + row, b->lengths[s], k);
+			error = out[o] - want;
+			sums->loss += 0.5 * error * error;
+			if (b->outputs)
+				b->outputs[s * n_outputs + o] = (float)out[o];
+			for (size_t k = 0; grads && k < n_features; k++)
+				grads[o * n_features + k] +=
+				        (float)((double)grad_scale * error *
+				                fake_pooled(b, b->tokens + row, b->lengths[s], k));
+		}
+		sums->weight += 1;
+		sums->n_labels++;
+		sums->n_correct += b->classes && b->classes[s] == (out[1] > out[0]);
+	}
+}
+
 enum err model_train(const struct model *m, struct train_workspace *w, const struct train_batch *batch,
         const struct adapter_layout *layout, const float *params, float grad_scale, float *grads,
         struct train_sums *sums)
 {
-	size_t row = 0;
+	size_t row = 0, source = 0;
 
 	(void)m, (void)w, (void)layout;
 	memset(sums, 0, sizeof(*sums));
-	for (size_t s = 0; s < batch->n_seqs; s++)
+	if (batch->classes || batch->targets) {
+		fake_train_labelled(batch, params, grad_scale, grads, sums);
+		return OK;
+	}
+	for (size_t s = 0; s < batch->n_seqs; s++) {
+		size_t shift = batch->source_tokens ? (size_t)batch->source_tokens[source] : 0;
+
+		source += batch->source_tokens ? batch->source_lengths[s] : 0;
 		for (size_t i = 0; i < batch->lengths[s]; i++, row++) {
 			double error, weight = batch->weights ? (double)batch->weights[row] : 1;
 
 			if (batch->labels[row] < 0)
 				continue;
-			error = fake_error(params, batch->tokens[row], i, batch->labels[row]);
+			error = fake_error(params, batch->tokens[row], i + shift, batch->labels[row]);
 			sums->loss += weight * 0.5 * error * error;
 			sums->weight += weight;
 			sums->n_labels++;
 			sums->n_correct += fabs(error) < 0.5;
 			for (size_t k = 0; grads && k < FAKE_PARAMS; k++)
 				grads[k] += (float)((double)grad_scale * weight * error *
-				                    fake_feature(batch->tokens[row], i, k));
+				                    fake_feature(batch->tokens[row], i + shift, k));
 		}
-	if (row != batch->n_rows)
+	}
+	if (row != batch->n_rows || source != batch->n_source_rows)
 		return ERR_INVALID;
 	if (atomic_load(&fake_nan_at) && atomic_fetch_sub(&fake_nan_at, 1) == 1)
 		sums->loss = NAN;

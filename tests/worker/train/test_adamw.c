@@ -13,7 +13,7 @@
 
 #define N 37
 
-static const struct adamw plain = {0.9, 0.999, 1e-8, 0.0};
+static const struct adamw plain = {0.9, 0.999, 1e-8, 0.0, NULL};
 
 static void assert_near(double got, double want, double tolerance)
 {
@@ -47,6 +47,19 @@ static void test_decay_is_decoupled_and_towards_zero(void **state)
 	assert_near((double)m[0], 0, 0);
 }
 
+static void test_decay_goes_towards_an_anchor(void **state)
+{
+	const float anchor[3] = {1.0f, 0.0f, 1.0f};
+	const struct adamw decaying = {0.9, 0.999, 1e-8, 0.01, anchor};
+	float params[3] = {1.0f, -2.0f, 3.0f}, grads[3] = {0}, m[3] = {0}, v[3] = {0};
+
+	(void)state;
+	adamw_update(&decaying, 1, 0.5, 3, grads, params, m, v);
+	assert_near((double)params[0], 1.0, 0);
+	assert_near((double)params[1], -1.99, 1e-7);
+	assert_near((double)params[2], 2.99, 1e-6);
+}
+
 static void test_zero_rate_still_gathers_moments(void **state)
 {
 	float params[1] = {1.0f}, grads[1] = {2.0f}, m[1] = {0}, v[1] = {0};
@@ -60,7 +73,7 @@ static void test_zero_rate_still_gathers_moments(void **state)
 /* Bias-corrected moments kept as plain averages: another road to the same numbers. */
 static void test_many_updates_agree_with_the_naive_twin(void **state)
 {
-	const struct adamw o = {0.8, 0.95, 1e-6, 0.02};
+	const struct adamw o = {0.8, 0.95, 1e-6, 0.02, NULL};
 	float params[N], grads[N], m[N] = {0}, v[N] = {0};
 	double twin[N], sum1[N] = {0}, sum2[N] = {0}, weight1 = 0, weight2 = 0;
 	struct rng rng;
@@ -114,6 +127,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_first_update_moves_by_the_rate_against_the_sign),
 	        cmocka_unit_test(test_decay_is_decoupled_and_towards_zero),
+	        cmocka_unit_test(test_decay_goes_towards_an_anchor),
 	        cmocka_unit_test(test_zero_rate_still_gathers_moments),
 	        cmocka_unit_test(test_many_updates_agree_with_the_naive_twin),
 	        cmocka_unit_test(test_clip_scales_to_the_norm),

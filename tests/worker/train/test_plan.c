@@ -104,7 +104,7 @@ static void check_cover(const struct plan *p, const struct dataset *d, size_t ma
 				n_labels += b.labels[i] >= 0;
 			assert_int_equal(n, b.n_rows);
 			assert_true(n <= PLAN_PACK_POSITIONS || b.n_seqs == 1);
-			assert_true(n <= plan_max_positions(d));
+			assert_true(n <= plan_max_rows(d));
 		}
 	}
 	assert_int_equal(packs, p->n_packs);
