@@ -1,28 +1,45 @@
 /* See job_data.h. */
 #include "worker/job_data.h"
 
+#include "core/mem.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-static enum err read_file(const struct job_env *env, const char *tenant_id, const char *file_id,
-        const char *param, size_t max_length, struct dataset *out, char sha256[HASH_HEX_SIZE],
-        struct dataset_report *report, struct why *why)
+/* Where the rows of a job come from, and what they are read for. */
+struct reading {
+	const struct job_env *env; /* borrowed, as the rest */
+	const char *tenant_id;
+	const struct job_spec *spec;
+	const struct labels *labels; /* known already; NULL = none */
+};
+
+static enum err read_file(const struct reading *r, const char *file_id, const char *param,
+        struct dataset *out, char sha256[HASH_HEX_SIZE], struct dataset_report *report, struct why *why)
 {
+	static const enum dataset_form forms[] = {[MODEL_CAUSAL] = DATASET_TEXT,
+	        [MODEL_ENCODER] = DATASET_LABELLED,
+	        [MODEL_SEQ2SEQ] = DATASET_SOURCED};
+	const struct job_env *env = r->env;
 	const struct model_info *info = model_info(env->model);
 	const struct dataset_options options = {
+	        .form = forms[info->kind],
 	        .tokenizer = env->tokenizer,
 	        .chat = env->chat,
 	        .context = info->max_positions,
-	        .max_length = max_length,
+	        .max_length = r->spec->max_length,
 	        .eos_id = info->n_eos ? info->eos_ids[0] : -1,
+	        .start_id = info->decoder_start_id,
+	        .problem = r->spec->problem,
+	        .labels = r->labels,
 	};
 	struct file file;
 	int fd;
-	enum err e = store_file_get(env->store, tenant_id, file_id, &file);
+	enum err e = store_file_get(env->store, r->tenant_id, file_id, &file);
 
 	if (e == OK)
-		e = store_file_open(env->store, tenant_id, file_id, &fd);
+		e = store_file_open(env->store, r->tenant_id, file_id, &fd);
 	if (e == ERR_NOT_FOUND)
 		return why_param(why, ERR_INVALID, param, "%s: there is no file '%.100s'", param, file_id);
 	if (e != OK)
@@ -38,44 +55,50 @@ static enum err read_file(const struct job_env *env, const char *tenant_id, cons
 	return e;
 }
 
-/* Whether two layouts of one base give every parameter the same meaning. */
-static bool layouts_agree(const struct adapter_layout *a, const struct adapter_layout *b)
+static enum err check_parent(const struct job_spec *spec, const struct adapter_ref *parent, struct why *why)
 {
-	size_t n = adapter_layout_n_sites(a);
-
-	if (n != adapter_layout_n_sites(b) || adapter_layout_n_params(a) != adapter_layout_n_params(b) ||
-	        adapter_layout_spec(a)->method != adapter_layout_spec(b)->method ||
-	        adapter_layout_spec(a)->parts != adapter_layout_spec(b)->parts)
-		return false;
-	for (size_t i = 0; i < n; i++)
-		if (adapter_layout_edits(a, i) != adapter_layout_edits(b, i))
-			return false;
-	return true;
+	if (spec->problem == LABELS_NONE || !parent->labels || parent->labels->kind == spec->problem)
+		return OK;
+	return why_param(why, ERR_MISMATCH, "hyperparameters.problem_type",
+	        "the model to go on from was trained for %s",
+	        spec->problem == LABELS_CLASSES ? "regression" : "classification");
 }
 
-static enum err lay_out(const struct job_env *env, const char *tenant_id, const char *parent,
-        const struct job_spec *spec, struct job_data *d, struct why *why)
+/* The layout that was asked for, with a head where rows are labelled. */
+static enum err lay_out(
+        const struct job_env *env, const struct job_spec *spec, struct job_data *d, struct why *why)
 {
+	const struct model_info *info = model_info(env->model);
 	size_t n_sites;
 	const struct site *sites = model_sites(env->model, &n_sites);
-	size_t context = model_info(env->model)->max_positions;
-	enum err e;
 
-	if (spec->max_length > context)
-		return why_param(why, ERR_INVALID, "hyperparameters.max_length",
-		        "max_length is %zu; the base's context is %zu tokens", spec->max_length, context);
-	e = adapter_layout_new(&spec->adapter, sites, n_sites, &d->layout, why);
-	if (e != OK)
-		return e;
-	e = registry_acquire(env->registry, tenant_id, parent, &d->parent, why);
-	if (e != OK)
-		return e;
-	if (d->parent.layout && !layouts_agree(d->layout, d->parent.layout))
-		return why_param(why, ERR_MISMATCH, "adapter",
-		        "%.150s edits other modules or parts than this job asks for; to go on from it, give "
+	if (d->train.form == DATASET_LABELLED)
+		return adapter_layout_new_head(
+		        &spec->adapter, sites, n_sites, info->width, d->train.labels.n, &d->layout, why);
+	return adapter_layout_new(&spec->adapter, sites, n_sites, &d->layout, why);
+}
+
+/* The unedited base and a fresh head, or what the parent has of them. */
+static enum err start(const struct job_spec *spec, const char *parent_name, const struct adapter_ref *parent,
+        struct job_data *d, struct why *why)
+{
+	enum err e = OK;
+
+	d->start = mem_calloc(adapter_layout_n_params(d->layout), sizeof(*d->start));
+	if (!d->start)
+		return ERR_MEM;
+	adapter_layout_start(d->layout, d->start);
+	if (d->train.form == DATASET_LABELLED)
+		adapter_layout_start_head(d->layout, d->start, spec->seed);
+	if (parent->layout)
+		e = adapter_transfer(parent->layout, parent->params, d->layout, d->start);
+	if (e == ERR_MISMATCH)
+		return why_param(why, e, "adapter",
+		        "%.150s edits modules or parts that this job does not ask for; to go on from it, "
+		        "give "
 		        "the same \"adapter\"",
-		        parent);
-	return OK;
+		        parent_name);
+	return e;
 }
 
 enum err job_data_read(const struct job_env *env, const char *tenant_id, const char *parent,
@@ -83,19 +106,34 @@ enum err job_data_read(const struct job_env *env, const char *tenant_id, const c
         struct dataset_report *train_report, struct dataset_report *valid_report, struct why *why)
 {
 	struct job_data d = {.has_valid = valid_file && *valid_file};
-	enum err e = lay_out(env, tenant_id, parent, spec, &d, why);
+	struct reading reading = {env, tenant_id, spec, NULL};
+	struct adapter_ref held = {0};
+	enum err e = job_spec_prepare(spec, model_info(env->model), why);
 
 	if (e == OK)
-		e = read_file(env, tenant_id, train_file, "training_file", spec->max_length, &d.train,
-		        d.train_sha256, train_report, why);
+		e = registry_acquire(env->registry, tenant_id, parent, &held, why);
+	if (e == OK)
+		e = check_parent(spec, &held, why);
+	reading.labels = held.labels;
+	if (e == OK)
+		e = read_file(
+		        &reading, train_file, "training_file", &d.train, d.train_sha256, train_report, why);
+	reading.labels = &d.train.labels;
 	if (e == OK && d.has_valid)
-		e = read_file(env, tenant_id, valid_file, "validation_file", spec->max_length, &d.valid,
-		        d.valid_sha256, valid_report, why);
+		e = read_file(
+		        &reading, valid_file, "validation_file", &d.valid, d.valid_sha256, valid_report, why);
+	if (e == OK)
+		e = job_spec_resolve(spec, model_info(env->model), &d.train, why);
+	if (e == OK)
+		e = lay_out(env, spec, &d, why);
+	if (e == OK)
+		e = start(spec, parent, &held, &d, why);
+	if (held.release)
+		held.release(held.owner);
 	if (e != OK) {
 		job_data_fini(&d);
 		return e;
 	}
-	job_spec_resolve(spec, &d.train);
 	*out = d;
 	return OK;
 }
@@ -107,7 +145,6 @@ void job_data_fini(struct job_data *d)
 	dataset_fini(&d->train);
 	dataset_fini(&d->valid);
 	adapter_layout_free(d->layout);
-	if (d->parent.release)
-		d->parent.release(d->parent.owner);
+	mem_free(d->start);
 	memset(d, 0, sizeof(*d));
 }

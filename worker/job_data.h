@@ -16,12 +16,12 @@ struct job_data {
 	char train_sha256[HASH_HEX_SIZE];
 	char valid_sha256[HASH_HEX_SIZE]; /* "" = none */
 	struct adapter_layout *layout;    /* owned */
-	struct adapter_ref parent;        /* held; .params NULL when training starts from the base */
+	float *start;                     /* owned (n_params of layout): where training starts */
 };
 
 /* Read and check all of it, and resolve spec. valid_file NULL or "" = none. parent is the base's name or
- * a fine-tuned model whose layout must be the one asked for: else ERR_MISMATCH with why->param "adapter".
- * ERR_INVALID with why->param "training_file" or "validation_file"; others as dataset_read() and
+ * a fine-tuned model, which must edit nothing that is not asked for: else ERR_MISMATCH with why->param
+ * "adapter". ERR_INVALID with why->param "training_file" or "validation_file"; others as dataset_read() and
  * registry_acquire(). The reports (not NULL) are filled as far as reading came, whatever is returned. */
 enum err job_data_read(const struct job_env *env, const char *tenant_id, const char *parent,
         const char *train_file, const char *valid_file, struct job_spec *spec, struct job_data *out,

@@ -53,16 +53,56 @@ enum err job_report_start(
 	return store_event_later(s, job_id, &event);
 }
 
+static bool set_real(json_t *object, const char *key, double x)
+{
+	return json_object_set_new(object, key, json_real(x)) == 0;
+}
+
+/* Of classes, the share of rows whose class was right; of numbers there is none. */
+static bool set_accuracy(json_t *object, const char *key, enum labels_kind labels, size_t right, size_t n)
+{
+	return labels == LABELS_NUMBER || set_real(object, key, share(right, n));
+}
+
+static bool set_train(json_t *object, const struct train_step *step)
+{
+	return set_real(object, "train_loss", step->loss) &&
+	       set_accuracy(
+	               object, "train_mean_token_accuracy", step->labels, step->n_correct, step->n_labels);
+}
+
+/* A metric of an evaluation goes by its name after "valid_". */
+static void metric_key(enum metric m, char key[32])
+{
+	snprintf(key, 32, "valid_%s", metric_name(m));
+}
+
+static bool set_valid(json_t *object, const struct train_eval *eval)
+{
+	bool ok = set_accuracy(
+	        object, "valid_mean_token_accuracy", eval->labels, eval->n_correct, eval->n_labels);
+	char key[32];
+
+	for (enum metric m = 0; m < METRIC_COUNT; m++) {
+		metric_key(m, key);
+		ok = ok && (!train_eval_has(eval, m) || set_real(object, key, eval->metrics[m]));
+	}
+	return ok;
+}
+
 enum err job_report_step(
         struct store *s, const char *job_id, const struct train_step *step, size_t total_steps)
 {
 	char message[120];
-	json_t *data = json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:f}", "step", (json_int_t)step->step,
-	        "total_steps", (json_int_t)total_steps, "epoch", step->epoch, "train_loss", step->loss,
-	        "learning_rate", step->learning_rate, "grad_norm", step->grad_norm, "label_tokens",
-	        (json_int_t)step->n_labels, "train_mean_token_accuracy",
-	        share(step->n_correct, step->n_labels));
+	json_t *data =
+	        json_pack("{s:I, s:I, s:f, s:f, s:f, s:I}", "step", (json_int_t)step->step, "total_steps",
+	                (json_int_t)total_steps, "epoch", step->epoch, "learning_rate", step->learning_rate,
+	                "grad_norm", step->grad_norm, "label_tokens", (json_int_t)step->n_labels);
 
+	if (data && !set_train(data, step)) {
+		json_decref(data);
+		data = NULL;
+	}
 	snprintf(message, sizeof(message), "Step %zu/%zu: training loss=%.4f", step->step, total_steps,
 	        step->loss);
 	return put_metrics(s, job_id, message, data, key_of_step(step->step));
@@ -71,19 +111,26 @@ enum err job_report_step(
 enum err job_report_eval(
         struct store *s, const char *job_id, size_t step, size_t total_steps, const struct train_eval *eval)
 {
-	char message[120];
-	json_t *data = json_pack("{s:I, s:I, s:f, s:f}", "step", (json_int_t)step, "total_steps",
-	        (json_int_t)total_steps, "valid_loss", eval->loss, "valid_mean_token_accuracy",
-	        share(eval->n_correct, eval->n_labels));
+	json_t *data =
+	        json_pack("{s:I, s:I}", "step", (json_int_t)step, "total_steps", (json_int_t)total_steps);
+	char message[200];
+	size_t used;
 
-	snprintf(message, sizeof(message), "Step %zu/%zu: validation loss=%.4f%s", step, total_steps,
-	        eval->loss, eval->best ? " (best so far)" : "");
+	if (data && !set_valid(data, eval)) {
+		json_decref(data);
+		data = NULL;
+	}
+	snprintf(message, sizeof(message), "Step %zu/%zu: validation loss=%.4f", step, total_steps,
+	        eval->loss);
+	for (enum metric m = METRIC_LOSS + 1; m < METRIC_COUNT; m++) {
+		used = strlen(message);
+		if (train_eval_has(eval, m))
+			snprintf(message + used, sizeof(message) - used, ", %s=%.4f", metric_name(m),
+			        eval->metrics[m]);
+	}
+	used = strlen(message);
+	snprintf(message + used, sizeof(message) - used, "%s", eval->best ? " (best so far)" : "");
 	return put_metrics(s, job_id, message, data, key_of_eval(step));
-}
-
-static bool set_real(json_t *object, const char *key, double x)
-{
-	return json_object_set_new(object, key, json_real(x)) == 0;
 }
 
 enum err job_report_metrics(const struct train_step *step, const struct train_eval *eval, char **json)
@@ -94,11 +141,9 @@ enum err job_report_metrics(const struct train_step *step, const struct train_ev
 
 	if (step)
 		ok = ok && json_object_set_new(object, "step", json_integer((json_int_t)step->step)) == 0 &&
-		     set_real(object, "train_loss", step->loss) &&
-		     set_real(object, "train_mean_token_accuracy", share(step->n_correct, step->n_labels));
+		     set_train(object, step);
 	if (eval)
-		ok = ok && set_real(object, "valid_loss", eval->loss) &&
-		     set_real(object, "valid_mean_token_accuracy", share(eval->n_correct, eval->n_labels));
+		ok = ok && set_valid(object, eval);
 	if (ok)
 		text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(17));
 	json_decref(object);
@@ -112,6 +157,7 @@ enum err job_report_metrics(const struct train_step *step, const struct train_ev
 json_t *job_report_manifest(
         const struct model_info *base, const struct job_spec *spec, const struct job_data *data, size_t steps)
 {
+	const struct labels *labels = &data->train.labels;
 	json_t *adapter = adapter_spec_json(&spec->adapter),
 	       *hyperparameters = job_spec_hyperparameters(spec);
 	json_t *manifest = json_pack("{s:s, s:O, s:O, s:O, s:O, s:s, s:O, s:I, s:I}", "base_hash", base->hash,
@@ -122,42 +168,59 @@ json_t *job_report_manifest(
 
 	json_decref(adapter);
 	json_decref(hyperparameters);
-	if (manifest && data->has_valid &&
-	        json_object_set_new(manifest, "validation_sha256", json_string(data->valid_sha256)) < 0) {
+	if (manifest && ((data->has_valid && json_object_set_new(manifest, "validation_sha256",
+	                                             json_string(data->valid_sha256)) < 0) ||
+	                        (labels->names &&
+	                                json_object_set_new(manifest, "labels", labels_json(labels)) < 0))) {
 		json_decref(manifest);
 		return NULL;
 	}
 	return manifest;
 }
 
+/* The columns of the result file behind the step: an event's fields, and who has them. */
+static const struct column {
+	const char *title, *key;
+	bool always;
+	enum metric metric; /* else: where labels are measured so */
+} columns[] = {
+        {"train_loss", "train_loss", true, 0},
+        {"train_accuracy", "train_mean_token_accuracy", true, 0},
+        {"valid_loss", "valid_loss", true, 0},
+        {"valid_mean_token_accuracy", "valid_mean_token_accuracy", true, 0},
+        {"valid_accuracy", "valid_accuracy", false, METRIC_ACCURACY},
+        {"valid_f1", "valid_f1", false, METRIC_F1},
+        {"valid_matthews", "valid_matthews", false, METRIC_MATTHEWS},
+        {"valid_pearson", "valid_pearson", false, METRIC_PEARSON},
+        {"valid_spearman", "valid_spearman", false, METRIC_SPEARMAN},
+};
+#define N_COLUMNS (sizeof(columns) / sizeof(columns[0]))
+
+static bool column_shown(const struct column *c, enum labels_kind labels)
+{
+	const struct train_eval eval = {.labels = labels};
+
+	return c->always || train_eval_has(&eval, c->metric);
+}
+
 /* One line of the result file, as it is collected. */
 struct row {
-	bool has_train, has_valid;
-	double train_loss, train_accuracy, valid_loss, valid_accuracy;
+	bool has[N_COLUMNS];
+	double x[N_COLUMNS];
 };
 
 static void collect(const struct event *event, struct row *rows, size_t total_steps)
 {
 	json_t *data = event->data ? json_loads(event->data, 0, NULL) : NULL;
 	json_int_t step = json_integer_value(json_object_get(data, "step"));
-	const json_t *train_loss = json_object_get(data, "train_loss");
-	const json_t *valid_loss = json_object_get(data, "valid_loss");
 
-	if (step >= 1 && (uint64_t)step <= total_steps) {
-		struct row *row = &rows[step - 1];
+	for (size_t i = 0; step >= 1 && (uint64_t)step <= total_steps && i < N_COLUMNS; i++) {
+		const json_t *value = json_object_get(data, columns[i].key);
 
-		if (train_loss) {
-			row->has_train = true;
-			row->train_loss = json_number_value(train_loss);
-			row->train_accuracy =
-			        json_number_value(json_object_get(data, "train_mean_token_accuracy"));
-		}
-		if (valid_loss) {
-			row->has_valid = true;
-			row->valid_loss = json_number_value(valid_loss);
-			row->valid_accuracy =
-			        json_number_value(json_object_get(data, "valid_mean_token_accuracy"));
-		}
+		if (!value)
+			continue;
+		rows[step - 1].has[i] = true;
+		rows[step - 1].x[i] = json_number_value(value);
 	}
 	json_decref(data);
 }
@@ -198,31 +261,45 @@ static enum err put_cell(struct buf *out, bool has, double x)
 	return buf_printf(out, ",%s", text);
 }
 
-static enum err put_row(struct buf *out, size_t step, const struct row *row)
+static enum err put_row(struct buf *out, size_t step, const struct row *row, enum labels_kind labels)
 {
 	enum err e = buf_printf(out, "%zu", step);
 
-	if (e == OK)
-		e = put_cell(out, row->has_train, row->train_loss);
-	if (e == OK)
-		e = put_cell(out, row->has_train, row->train_accuracy);
-	if (e == OK)
-		e = put_cell(out, row->has_valid, row->valid_loss);
-	if (e == OK)
-		e = put_cell(out, row->has_valid, row->valid_accuracy);
+	for (size_t i = 0; e == OK && i < N_COLUMNS; i++)
+		if (column_shown(&columns[i], labels))
+			e = put_cell(out, row->has[i], row->x[i]);
 	return e == OK ? buf_puts(out, "\n") : e;
 }
 
-enum err job_report_csv(struct store *s, const char *job_id, size_t total_steps, struct buf *out)
+static enum err put_titles(struct buf *out, enum labels_kind labels)
+{
+	enum err e = buf_puts(out, "step");
+
+	for (size_t i = 0; e == OK && i < N_COLUMNS; i++)
+		if (column_shown(&columns[i], labels))
+			e = buf_printf(out, ",%s", columns[i].title);
+	return e == OK ? buf_puts(out, "\n") : e;
+}
+
+static bool row_is_empty(const struct row *row)
+{
+	for (size_t i = 0; i < N_COLUMNS; i++)
+		if (row->has[i])
+			return false;
+	return true;
+}
+
+enum err job_report_csv(
+        struct store *s, const char *job_id, size_t total_steps, enum labels_kind labels, struct buf *out)
 {
 	struct row *rows = mem_calloc(total_steps, sizeof(*rows));
 	enum err e = rows ? collect_all(s, job_id, rows, total_steps) : ERR_MEM;
 
 	if (e == OK)
-		e = buf_puts(out, "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n");
+		e = put_titles(out, labels);
 	for (size_t i = 0; e == OK && i < total_steps; i++)
-		if (rows[i].has_train || rows[i].has_valid)
-			e = put_row(out, i + 1, &rows[i]);
+		if (!row_is_empty(&rows[i]))
+			e = put_row(out, i + 1, &rows[i], labels);
 	mem_free(rows);
 	return e;
 }

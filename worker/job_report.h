@@ -26,8 +26,10 @@ enum err job_report_metrics(const struct train_step *step, const struct train_ev
 json_t *job_report_manifest(const struct model_info *base, const struct job_spec *spec,
         const struct job_data *data, size_t steps);
 
-/* Append the result file: "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy" by step, from
- * the events that are on disk (store_flush() comes before). total_steps bounds the steps. */
-enum err job_report_csv(struct store *s, const char *job_id, size_t total_steps, struct buf *out);
+/* Append the result file: "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy" by step, then
+ * what else such labels are measured by, from the events that are on disk (store_flush() comes before).
+ * total_steps bounds the steps. */
+enum err job_report_csv(
+        struct store *s, const char *job_id, size_t total_steps, enum labels_kind labels, struct buf *out);
 
 #endif

@@ -16,19 +16,9 @@
 /* The largest integer that every JSON reader keeps exactly. */
 #define SEED_MAX 9007199254740991
 
-/* RED's rates are large (its authors train GPT-2 at 0.06); this one is measured on small decoders, linear
- * schedule and the warm-up below. */
-#define AUTO_LEARNING_RATE 0.03
-/* Small data is seen more often; beyond a few hundred rows three epochs do. */
-#define AUTO_EPOCHS 3
-#define AUTO_MAX_EPOCHS 25
-#define AUTO_ROWS_SEEN 1200
-/* RED moves few numbers by many steps: on small data the batch shrinks before the steps do. */
-#define AUTO_BATCH_SIZE 16
-#define AUTO_STEPS 256
 #define DEFAULT_WARMUP_RATIO 0.06
 
-enum kind { KIND_SIZE, KIND_REAL, KIND_BOOL, KIND_SCHEDULE, KIND_KEEP };
+enum kind { KIND_SIZE, KIND_REAL, KIND_BOOL, KIND_CHOICE };
 
 struct field {
 	const char *name;
@@ -37,35 +27,63 @@ struct field {
 	double min, max; /* KIND_SIZE, KIND_REAL */
 	bool above_min;  /* min itself is out */
 	size_t auto_offset;
+	const char *const *names; /* KIND_CHOICE: of the enum's values, ended by NULL */
+	bool hide_first;          /* the first of them is not worth a mention */
 };
 
 #define NO_AUTO SIZE_MAX
 #define AT(member) offsetof(struct job_spec, member)
+#define SIZE(n, at, low, high, auto_at)                                                                      \
+	{                                                                                                    \
+		.name = n, .kind = KIND_SIZE, .offset = at, .min = low, .max = high, .auto_offset = auto_at  \
+	}
+#define REAL(n, at, low, high, open, auto_at)                                                                \
+	{                                                                                                    \
+		.name = n, .kind = KIND_REAL, .offset = at, .min = low, .max = high, .above_min = open,      \
+		.auto_offset = auto_at                                                                       \
+	}
+#define FLAG(n, at)                                                                                          \
+	{                                                                                                    \
+		.name = n, .kind = KIND_BOOL, .offset = at, .auto_offset = NO_AUTO                           \
+	}
+#define CHOICE(n, at, list, hide, auto_at)                                                                   \
+	{                                                                                                    \
+		.name = n, .kind = KIND_CHOICE, .offset = at, .names = list, .hide_first = hide,             \
+		.auto_offset = auto_at                                                                       \
+	}
+
+/* Each in the order of its enum. */
+static const char *const schedule_names[] = {"linear", "cosine", "constant", NULL};
+static const char *const keep_names[] = {"best", "last", NULL};
+static const char *const problem_names[] = {"auto", "classification", "regression", NULL};
+static const char *const decay_names[] = {"zero", "identity", NULL};
+static const char *const preset_names[] = {"none", "paper", NULL};
 
 static const struct field fields[] = {
-        {"n_epochs", KIND_SIZE, AT(train.n_epochs), 1, 1000, false, AT(auto_epochs)},
-        {"batch_size", KIND_SIZE, AT(train.batch_size), 1, 4096, false, AT(auto_batch_size)},
-        {"learning_rate_multiplier", KIND_REAL, AT(learning_rate_multiplier), 0, 300, true,
-                AT(auto_multiplier)},
-        {"learning_rate", KIND_REAL, AT(train.learning_rate), 0, 10, true, AT(auto_learning_rate)},
-        {"lr_scheduler", KIND_SCHEDULE, AT(train.schedule), 0, 0, false, NO_AUTO},
-        {"warmup_ratio", KIND_REAL, AT(warmup_ratio), 0, 1, false, NO_AUTO},
-        {"warmup_steps", KIND_SIZE, AT(train.warmup_steps), 0, 1e12, false, NO_AUTO},
-        {"weight_decay", KIND_REAL, AT(train.weight_decay), 0, 1, false, NO_AUTO},
-        {"beta1", KIND_REAL, AT(train.beta1), 0, 0.9999999, false, NO_AUTO},
-        {"beta2", KIND_REAL, AT(train.beta2), 0, 0.9999999, false, NO_AUTO},
-        {"eps", KIND_REAL, AT(train.eps), 0, 1, true, NO_AUTO},
-        {"max_grad_norm", KIND_REAL, AT(train.max_grad_norm), 0, 1e6, false, NO_AUTO},
-        {"max_length", KIND_SIZE, AT(max_length), 0, 1e6, false, NO_AUTO},
-        {"shuffle", KIND_BOOL, AT(train.shuffle), 0, 0, false, NO_AUTO},
-        {"eval_every", KIND_SIZE, AT(train.eval_every), 0, 1e9, false, NO_AUTO},
-        {"early_stopping_patience", KIND_SIZE, AT(train.patience), 0, 1e6, false, NO_AUTO},
-        {"keep", KIND_KEEP, AT(train.keep), 0, 0, false, NO_AUTO},
+        SIZE("n_epochs", AT(train.n_epochs), 1, 1000, AT(auto_epochs)),
+        SIZE("batch_size", AT(train.batch_size), 1, 4096, AT(auto_batch_size)),
+        REAL("learning_rate_multiplier", AT(learning_rate_multiplier), 0, 300, true, AT(auto_multiplier)),
+        REAL("learning_rate", AT(train.learning_rate), 0, 10, true, AT(auto_learning_rate)),
+        CHOICE("lr_scheduler", AT(train.schedule), schedule_names, false, NO_AUTO),
+        REAL("warmup_ratio", AT(warmup_ratio), 0, 1, false, NO_AUTO),
+        SIZE("warmup_steps", AT(train.warmup_steps), 0, 1e12, NO_AUTO),
+        REAL("weight_decay", AT(train.weight_decay), 0, 1, false, NO_AUTO),
+        CHOICE("weight_decay_towards", AT(train.decay_towards), decay_names, false, NO_AUTO),
+        REAL("dropout", AT(train.dropout), 0, 0.99, false, NO_AUTO),
+        REAL("beta1", AT(train.beta1), 0, 0.9999999, false, NO_AUTO),
+        REAL("beta2", AT(train.beta2), 0, 0.9999999, false, NO_AUTO),
+        REAL("eps", AT(train.eps), 0, 1, true, NO_AUTO),
+        REAL("max_grad_norm", AT(train.max_grad_norm), 0, 1e6, false, NO_AUTO),
+        SIZE("max_length", AT(max_length), 0, 1e6, NO_AUTO),
+        FLAG("shuffle", AT(train.shuffle)),
+        SIZE("eval_every", AT(train.eval_every), 0, 1e9, NO_AUTO),
+        SIZE("early_stopping_patience", AT(train.patience), 0, 1e6, NO_AUTO),
+        CHOICE("keep", AT(train.keep), keep_names, false, NO_AUTO),
+        CHOICE("metric", AT(train.metric), metric_names, false, AT(auto_metric)),
+        CHOICE("problem_type", AT(problem), problem_names, true, NO_AUTO),
+        CHOICE("preset", AT(preset), preset_names, true, NO_AUTO),
 };
 #define N_FIELDS (sizeof(fields) / sizeof(fields[0]))
-
-static const char *const schedule_names[] = {"linear", "cosine", "constant"};
-static const char *const keep_names[] = {"best", "last"};
 
 static void *field_at(struct job_spec *spec, size_t offset)
 {
@@ -82,9 +100,9 @@ static void set_defaults(struct job_spec *spec)
 	memset(spec, 0, sizeof(*spec));
 	adapter_spec_default(&spec->adapter);
 	spec->train = (struct train_config){
-	        .n_epochs = AUTO_EPOCHS,
-	        .batch_size = AUTO_BATCH_SIZE,
-	        .learning_rate = AUTO_LEARNING_RATE,
+	        .n_epochs = 1,
+	        .batch_size = 1,
+	        .learning_rate = 1,
 	        .schedule = SCHEDULE_LINEAR,
 	        .beta1 = 0.9,
 	        .beta2 = 0.999,
@@ -94,7 +112,7 @@ static void set_defaults(struct job_spec *spec)
 	        .keep = KEEP_BEST,
 	};
 	spec->auto_epochs = spec->auto_batch_size = true;
-	spec->auto_learning_rate = spec->auto_multiplier = true;
+	spec->auto_learning_rate = spec->auto_multiplier = spec->auto_metric = true;
 	spec->learning_rate_multiplier = 1;
 	spec->warmup_ratio = DEFAULT_WARMUP_RATIO;
 }
@@ -133,22 +151,42 @@ static enum err read_number(
 	return OK;
 }
 
-/* The index of a JSON string among names, or n. */
-static size_t name_index(const json_t *value, const char *const *names, size_t n)
+/* Enums of the spec are read and written as what they are stored as. */
+_Static_assert(sizeof(enum metric) == sizeof(unsigned), "an enum is an unsigned");
+
+static enum err read_choice(
+        const struct field *f, const json_t *value, struct job_spec *spec, struct why *why)
 {
 	const char *s = json_string_value(value);
-	size_t i;
+	char names[120] = "";
 
-	for (i = 0; i < n; i++)
-		if (s && strcmp(s, names[i]) == 0)
-			break;
-	return i;
+	for (unsigned i = 0; f->names[i]; i++) {
+		size_t used = strlen(names);
+
+		if (s && strcmp(s, f->names[i]) == 0) {
+			memcpy(field_at(spec, f->offset), &i, sizeof(i));
+			return OK;
+		}
+		snprintf(names + used, sizeof(names) - used, "%s\"%s\"",
+		        !i                ? ""
+		        : f->names[i + 1] ? ", "
+		                          : " or ",
+		        f->names[i]);
+	}
+	return refuse(why, f, "%s", names);
+}
+
+static const char *choice_name(const struct job_spec *spec, const struct field *f)
+{
+	unsigned i;
+
+	memcpy(&i, (const char *)spec + f->offset, sizeof(i));
+	return f->names[i];
 }
 
 static enum err read_field(const struct field *f, const json_t *value, struct job_spec *spec, struct why *why)
 {
 	const char *s = json_string_value(value);
-	size_t i;
 
 	if (f->auto_offset != NO_AUTO) {
 		bool is_auto = s && strcmp(s, "auto") == 0;
@@ -166,18 +204,8 @@ static enum err read_field(const struct field *f, const json_t *value, struct jo
 			return refuse(why, f, "true or false");
 		*(bool *)field_at(spec, f->offset) = json_is_true(value);
 		return OK;
-	case KIND_SCHEDULE:
-		i = name_index(value, schedule_names, 3);
-		if (i == 3)
-			return refuse(why, f, "\"linear\", \"cosine\" or \"constant\"");
-		spec->train.schedule = (enum train_schedule)i;
-		return OK;
-	case KIND_KEEP:
-		i = name_index(value, keep_names, 2);
-		if (i == 2)
-			return refuse(why, f, "\"best\" or \"last\"");
-		spec->train.keep = (enum train_keep)i;
-		return OK;
+	case KIND_CHOICE:
+		return read_choice(f, value, spec, why);
 	}
 	return OK;
 }
@@ -203,9 +231,6 @@ static enum err read_hyperparameters(const json_t *object, struct job_spec *spec
 
 		if (json_is_null(value))
 			continue;
-		/* Dropout belongs to a classification head, which decoders have not. */
-		if (strcmp(name, "dropout") == 0 && json_is_number(value) && json_number_value(value) == 0)
-			continue;
 		if (!f) {
 			char param[sizeof(why->param)];
 
@@ -216,6 +241,8 @@ static enum err read_hyperparameters(const json_t *object, struct job_spec *spec
 		e = read_field(f, value, spec, why);
 		if (e != OK)
 			return e;
+		if (!field_is_auto(spec, f))
+			spec->given |= UINT64_C(1) << (f - fields);
 		if (f->offset == AT(train.warmup_steps))
 			spec->warmup_steps_given = true;
 	}
@@ -226,6 +253,30 @@ static enum err read_hyperparameters(const json_t *object, struct job_spec *spec
 	if (spec->max_length == 1)
 		return refuse(why, field_named("max_length"), "at least 2 tokens, or 0 for the context");
 	return OK;
+}
+
+bool job_spec_asked(const struct job_spec *spec, const char *name)
+{
+	return spec->given >> (field_named(name) - fields) & 1;
+}
+
+/* Steps and ratio are two names of one thing. */
+static bool asked_otherwise(const struct job_spec *spec, const struct field *f)
+{
+	return f->offset == AT(train.warmup_steps) && job_spec_asked(spec, "warmup_ratio");
+}
+
+void job_spec_fill(struct job_spec *spec, const json_t *hyperparameters)
+{
+	for (size_t i = 0; i < N_FIELDS; i++) {
+		const json_t *value = json_object_get(hyperparameters, fields[i].name);
+
+		if (!value || (spec->given >> i & 1) || asked_otherwise(spec, &fields[i]))
+			continue;
+		read_field(&fields[i], value, spec, NULL);
+		if (fields[i].offset == AT(train.warmup_steps))
+			spec->warmup_steps_given = true;
+	}
 }
 
 static enum err read_suffix(const json_t *value, struct job_spec *spec, struct why *why)
@@ -296,7 +347,7 @@ static enum err find_hyperparameters(const json_t *body, const json_t **out, str
 enum err job_spec_from_request(const json_t *body, struct job_spec *out, struct why *why)
 {
 	const json_t *hyperparameters = NULL, *integrations = json_object_get(body, "integrations");
-	const json_t *adapter = json_object_get(body, "adapter");
+	const json_t *adapter = json_object_get(body, "adapter"), *preset = json_object_get(body, "preset");
 	struct job_spec spec;
 	enum err e;
 
@@ -307,6 +358,8 @@ enum err job_spec_from_request(const json_t *body, struct job_spec *out, struct 
 	e = read_suffix(json_object_get(body, "suffix"), &spec, why);
 	if (e == OK)
 		e = read_seed(json_object_get(body, "seed"), &spec, why);
+	if (e == OK && preset && !json_is_null(preset))
+		e = read_field(field_named("preset"), preset, &spec, why);
 	if (e == OK)
 		e = find_hyperparameters(body, &hyperparameters, why);
 	if (e == OK && hyperparameters)
@@ -320,39 +373,6 @@ enum err job_spec_from_request(const json_t *body, struct job_spec *out, struct 
 	return OK;
 }
 
-static size_t clamp_size(size_t n, size_t min, size_t max)
-{
-	return n < min ? min : n > max ? max : n;
-}
-
-void job_spec_resolve(struct job_spec *spec, const struct dataset *train)
-{
-	struct train_config *c = &spec->train;
-	size_t per_epoch, total;
-
-	assert(train->n_rows > 0);
-	if (spec->resolved)
-		return;
-	if (spec->auto_epochs)
-		c->n_epochs =
-		        clamp_size((AUTO_ROWS_SEEN - 1) / train->n_rows + 1, AUTO_EPOCHS, AUTO_MAX_EPOCHS);
-	if (spec->auto_batch_size)
-		c->batch_size = clamp_size(train->n_rows * c->n_epochs / AUTO_STEPS, 1, AUTO_BATCH_SIZE);
-	per_epoch = (train->n_rows - 1) / c->batch_size + 1;
-	if (spec->auto_multiplier)
-		spec->learning_rate_multiplier = 1;
-	if (spec->auto_learning_rate)
-		c->learning_rate = AUTO_LEARNING_RATE * spec->learning_rate_multiplier;
-	total = per_epoch * c->n_epochs;
-	/* A run must not end within its warm-up: its first step has rate 0. */
-	if (!spec->warmup_steps_given) {
-		c->warmup_steps = (size_t)ceil(spec->warmup_ratio * (double)total);
-		if (c->warmup_steps >= total)
-			c->warmup_steps = total - 1;
-	}
-	spec->resolved = true;
-}
-
 static json_t *field_json(const struct job_spec *spec, const struct field *f)
 {
 	const void *p = (const char *)spec + f->offset;
@@ -364,10 +384,8 @@ static json_t *field_json(const struct job_spec *spec, const struct field *f)
 		return json_real(*(const double *)p);
 	case KIND_BOOL:
 		return json_boolean(*(const bool *)p);
-	case KIND_SCHEDULE:
-		return json_string(schedule_names[spec->train.schedule]);
-	case KIND_KEEP:
-		return json_string(keep_names[spec->train.keep]);
+	case KIND_CHOICE:
+		return json_string(choice_name(spec, f));
 	}
 	return NULL;
 }
@@ -386,6 +404,8 @@ json_t *job_spec_hyperparameters(const struct job_spec *spec)
 			continue;
 		if (f->offset == AT(warmup_ratio) && spec->warmup_steps_given)
 			continue;
+		if (f->hide_first && choice_name(spec, f) == f->names[0])
+			continue;
 		if (json_object_set_new(
 		            object, f->name, is_auto ? json_string("auto") : field_json(spec, f)) < 0) {
 			json_decref(object);
@@ -397,7 +417,8 @@ json_t *job_spec_hyperparameters(const struct job_spec *spec)
 
 enum err job_spec_encode(const struct job_spec *spec, char **json)
 {
-	json_t *hyperparameters = json_object(), *was_auto = json_array(), *root = NULL;
+	json_t *hyperparameters = json_object(), *was_auto = json_array(), *given = json_array(),
+	       *root = NULL;
 	json_t *adapter = adapter_spec_json(&spec->adapter);
 	char *text = NULL;
 	enum err e = ERR_MEM;
@@ -409,10 +430,12 @@ enum err job_spec_encode(const struct job_spec *spec, char **json)
 			goto fail;
 		if (field_is_auto(spec, f) && json_array_append_new(was_auto, json_string(f->name)) < 0)
 			goto fail;
+		if ((spec->given >> i & 1) && json_array_append_new(given, json_string(f->name)) < 0)
+			goto fail;
 	}
-	root = json_pack("{s:s, s:I, s:O, s:O, s:O, s:b, s:b}", "suffix", spec->suffix, "seed",
+	root = json_pack("{s:s, s:I, s:O, s:O, s:O, s:O, s:b, s:b}", "suffix", spec->suffix, "seed",
 	        (json_int_t)spec->seed, "adapter", adapter, "hyperparameters", hyperparameters, "auto",
-	        was_auto, "warmup_steps_given", (int)spec->warmup_steps_given, "resolved",
+	        was_auto, "given", given, "warmup_steps_given", (int)spec->warmup_steps_given, "resolved",
 	        (int)spec->resolved);
 	text = root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
 	if (!text)
@@ -425,12 +448,14 @@ fail:
 	json_decref(adapter);
 	json_decref(hyperparameters);
 	json_decref(was_auto);
+	json_decref(given);
 	return e;
 }
 
 static enum err decode_root(const json_t *root, struct job_spec *spec)
 {
-	const json_t *was_auto = json_object_get(root, "auto"), *name;
+	const json_t *was_auto = json_object_get(root, "auto"), *given = json_object_get(root, "given"),
+	             *name;
 	enum err e;
 	size_t i;
 
@@ -449,6 +474,13 @@ static enum err decode_root(const json_t *root, struct job_spec *spec)
 		if (!f || f->auto_offset == NO_AUTO)
 			return ERR_FORMAT;
 		*(bool *)field_at(spec, f->auto_offset) = true;
+	}
+	json_array_foreach (given, i, name) {
+		const struct field *f = json_is_string(name) ? field_named(json_string_value(name)) : NULL;
+
+		if (!f)
+			return ERR_FORMAT;
+		spec->given |= UINT64_C(1) << (f - fields);
 	}
 	spec->warmup_steps_given = json_is_true(json_object_get(root, "warmup_steps_given"));
 	spec->resolved = json_is_true(json_object_get(root, "resolved"));

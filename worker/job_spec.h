@@ -13,13 +13,18 @@
 
 #include <jansson.h>
 
+enum job_preset { PRESET_NONE, PRESET_PAPER };
+
 struct job_spec {
 	char suffix[65];
 	uint64_t seed;
 	struct adapter_spec adapter;
 	struct train_config train; /* fields flagged auto below are not meaningful until resolved */
 	size_t max_length;         /* 0 = the context, and longer rows are refused */
-	bool auto_epochs, auto_batch_size, auto_learning_rate, auto_multiplier;
+	bool auto_epochs, auto_batch_size, auto_learning_rate, auto_multiplier, auto_metric;
+	enum labels_kind problem; /* what labels are; LABELS_NONE = by what they look like */
+	enum job_preset preset;
+	uint64_t given; /* hyperparameters that were asked for, by their row in the table */
 	double learning_rate_multiplier;
 	double warmup_ratio; /* used unless warmup_steps was given */
 	bool warmup_steps_given;
@@ -32,8 +37,18 @@ struct job_spec {
  * too. Without a seed one is drawn. */
 enum err job_spec_from_request(const json_t *body, struct job_spec *out, struct why *why);
 
-/* Replace every "auto" by a number that works for RED on this data. */
-void job_spec_resolve(struct job_spec *spec, const struct dataset *train);
+/* Whether the request itself gave this hyperparameter, as more than "auto". */
+bool job_spec_asked(const struct job_spec *spec, const char *name);
+/* Set those of `hyperparameters` (an object of valid ones) that nobody has asked for. */
+void job_spec_fill(struct job_spec *spec, const json_t *hyperparameters);
+
+/* What must be settled before data is read: the preset's part of it, and what this kind of base has no use
+ * for. ERR_INVALID with why->param. */
+enum err job_spec_prepare(struct job_spec *spec, const struct model_info *base, struct why *why);
+/* Fill in the preset and replace every "auto" by what works for RED on this base and data. ERR_INVALID with
+ * why->param: no recipe for this base, or a metric that does not fit the labels. */
+enum err job_spec_resolve(
+        struct job_spec *spec, const struct model_info *base, const struct dataset *train, struct why *why);
 
 /* The form kept in the store, mem_free() it; and back. */
 enum err job_spec_encode(const struct job_spec *spec, char **json);

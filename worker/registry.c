@@ -20,6 +20,7 @@ struct version {
 	atomic_size_t n_holders;
 	struct adapter_layout *layout; /* owned */
 	float *params;                 /* owned */
+	struct labels labels;          /* owned; of the layout's head */
 	size_t bytes;
 };
 
@@ -78,6 +79,7 @@ static void version_release(void *owner)
 		return;
 	adapter_layout_free(v->layout);
 	mem_free(v->params);
+	labels_fini(&v->labels);
 	mem_free(v);
 }
 
@@ -163,18 +165,38 @@ static bool acquire_resident(struct registry *r, const char *tenant_id, const ch
 	return e != NULL;
 }
 
-static enum err check_manifest(const struct registry *r, const struct adapter_record *a, struct why *why)
+static enum err check_manifest(
+        const struct registry *r, const struct adapter_record *a, const json_t *manifest, struct why *why)
 {
-	json_t *manifest = a->manifest ? json_loads(a->manifest, 0, NULL) : NULL;
 	const char *hash = json_string_value(json_object_get(manifest, "base_hash"));
 	bool fits = hash && strcmp(hash, model_info(r->model)->hash) == 0;
-	enum err e = OK;
 
-	if (!fits)
-		e = why_param(why, ERR_MISMATCH, "model",
-		        "%s was trained on another base (%.12s) than this one (%.12s)", a->name,
-		        hash ? hash : "unknown", model_info(r->model)->hash);
-	json_decref(manifest);
+	if (fits)
+		return OK;
+	return why_param(why, ERR_MISMATCH, "model",
+	        "%s was trained on another base (%.12s) than this one (%.12s)", a->name,
+	        hash ? hash : "unknown", model_info(r->model)->hash);
+}
+
+/* Layout, parameters and labels of a record whose base is ours. */
+static enum err read_version(struct registry *r, const struct adapter_record *a, const json_t *manifest,
+        struct version *v, struct why *why)
+{
+	size_t n_sites, n_labels;
+	const struct site *sites = model_sites(r->model, &n_sites);
+	enum err e =
+	        adapter_read(a->content, (size_t)a->bytes, sites, n_sites, &v->layout, &v->params, NULL, why);
+
+	if (e != OK)
+		return e;
+	v->bytes = sizeof(*v) + sizeof(struct entry) + adapter_layout_n_params(v->layout) * sizeof(float);
+	n_labels = adapter_layout_head_labels(v->layout);
+	if (n_labels == 0)
+		return OK;
+	e = labels_read(json_object_get(manifest, "labels"), n_labels, &v->labels);
+	if (e == ERR_FORMAT)
+		why_param(why, e, "model", "%s: its labels do not fit its head of %zu outputs", a->name,
+		        n_labels);
 	return e;
 }
 
@@ -183,8 +205,7 @@ static enum err load_version(
 {
 	struct adapter_record record;
 	struct version *v = NULL;
-	const struct site *sites;
-	size_t n_sites;
+	json_t *manifest = NULL;
 	enum err e = store_adapter_get(r->store, tenant_id, name, &record);
 
 	if (e == ERR_NOT_FOUND) {
@@ -194,7 +215,8 @@ static enum err load_version(
 	}
 	if (e != OK)
 		return e;
-	e = check_manifest(r, &record, why);
+	manifest = record.manifest ? json_loads(record.manifest, 0, NULL) : NULL;
+	e = check_manifest(r, &record, manifest, why);
 	if (e != OK)
 		goto fail;
 	e = ERR_MEM;
@@ -202,16 +224,15 @@ static enum err load_version(
 	if (!v)
 		goto fail;
 	atomic_init(&v->n_holders, 1);
-	sites = model_sites(r->model, &n_sites);
-	e = adapter_read(
-	        record.content, (size_t)record.bytes, sites, n_sites, &v->layout, &v->params, NULL, why);
+	e = read_version(r, &record, manifest, v, why);
 	if (e != OK)
 		goto fail;
-	v->bytes = sizeof(*v) + sizeof(struct entry) + adapter_layout_n_params(v->layout) * sizeof(float);
+	json_decref(manifest);
 	adapter_record_fini(&record);
 	*out = v;
 	return OK;
 fail:
+	json_decref(manifest);
 	adapter_record_fini(&record);
 	version_release(v);
 	return e;
@@ -285,8 +306,11 @@ enum err registry_acquire(
 			return e;
 		v = publish(r, tenant_id, model, v, n_forgets);
 	}
-	*ref = (struct adapter_ref){
-	        .layout = v->layout, .params = v->params, .release = version_release, .owner = v};
+	*ref = (struct adapter_ref){.layout = v->layout,
+	        .params = v->params,
+	        .labels = v->labels.kind == LABELS_NONE ? NULL : &v->labels,
+	        .release = version_release,
+	        .owner = v};
 	return OK;
 }
 

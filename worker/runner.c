@@ -90,7 +90,7 @@ enum err runner_new(const struct job_env *env, const struct job *job, struct run
 		e = job_data_read(env, job->tenant_id, job->model, job->training_file, job->validation_file,
 		        &r->spec, &r->data, &train_report, &valid_report, why);
 	if (e == OK)
-		e = train_run_new(env->model, r->data.layout, r->data.parent.params, &r->data.train,
+		e = train_run_new(env->model, r->data.layout, r->data.start, &r->data.train,
 		        r->data.has_valid ? &r->data.valid : NULL, &r->spec.train, &r->run, why);
 	if (e == OK)
 		e = resume(r, why);
@@ -317,7 +317,8 @@ enum err runner_finish(struct runner *r, struct why *why)
 	if (e == OK)
 		e = write_adapter(r, params, step, &content, &manifest);
 	if (e == OK)
-		e = job_report_csv(r->env->store, r->id, train_total_steps(r->run), &csv);
+		e = job_report_csv(
+		        r->env->store, r->id, train_total_steps(r->run), r->data.train.labels.kind, &csv);
 	if (e == OK) {
 		success.manifest = manifest;
 		success.content = content.data;

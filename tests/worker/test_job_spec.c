@@ -2,6 +2,7 @@
 #include "worker/job_spec.h"
 
 #include "core/mem.h"
+#include "worker/model/model.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -10,6 +11,8 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+static const struct model_info decoder = {.family = "gpt2", .kind = MODEL_CAUSAL, .max_positions = 1024};
 
 static enum err parse(const char *text, struct job_spec *spec, struct why *why)
 {
@@ -144,7 +147,7 @@ static void test_bad_values_are_named(void **state)
 	        {"eval_every", "-1"},
 	        {"early_stopping_patience", "\"auto\""},
 	        {"keep", "\"first\""},
-	        {"dropout", "0.1"},
+	        {"dropout", "1"},
 	        {"n_epoch", "3"},
 	};
 
@@ -222,7 +225,7 @@ static void test_auto_follows_the_data(void **state)
 		struct dataset d = {.n_rows = want[i].n_rows};
 		size_t total;
 
-		job_spec_resolve(&s, &d);
+		assert_int_equal(job_spec_resolve(&s, &decoder, &d, NULL), OK);
 		assert_true(s.resolved);
 		assert_int_equal(s.train.batch_size, want[i].batch_size);
 		assert_int_equal(s.train.n_epochs, want[i].n_epochs);
@@ -239,10 +242,10 @@ static void test_warmup_by_ratio_leaves_a_step_to_train(void **state)
 	struct job_spec s = parsed("{\"hyperparameters\":{\"n_epochs\":1,\"batch_size\":10}}");
 
 	(void)state;
-	job_spec_resolve(&s, &d);
+	assert_int_equal(job_spec_resolve(&s, &decoder, &d, NULL), OK);
 	assert_int_equal(s.train.warmup_steps, 0);
 	s = parsed("{\"hyperparameters\":{\"n_epochs\":2,\"batch_size\":10,\"warmup_ratio\":1}}");
-	job_spec_resolve(&s, &d);
+	assert_int_equal(job_spec_resolve(&s, &decoder, &d, NULL), OK);
 	assert_int_equal(s.train.warmup_steps, 1);
 }
 
@@ -252,13 +255,13 @@ static void test_numbers_given_stay(void **state)
 	struct job_spec s = parsed(every_field);
 
 	(void)state;
-	job_spec_resolve(&s, &d);
+	assert_int_equal(job_spec_resolve(&s, &decoder, &d, NULL), OK);
 	assert_int_equal(s.train.n_epochs, 7);
 	assert_int_equal(s.train.batch_size, 12);
 	assert_true(s.train.learning_rate == 0.017);
 	assert_int_equal(s.train.warmup_steps, 5);
 	s = parsed("{\"hyperparameters\":{\"learning_rate_multiplier\":0.5}}");
-	job_spec_resolve(&s, &d);
+	assert_int_equal(job_spec_resolve(&s, &decoder, &d, NULL), OK);
 	assert_true(s.train.learning_rate == 0.03 * 0.5);
 }
 
@@ -291,7 +294,7 @@ static void test_stored_form_loses_nothing(void **state)
 	(void)state;
 	for (size_t i = 0; i < 3; i++) {
 		check_round_trip(&specs[i]);
-		job_spec_resolve(&specs[i], &d);
+		assert_int_equal(job_spec_resolve(&specs[i], &decoder, &d, NULL), OK);
 		check_round_trip(&specs[i]);
 	}
 }
@@ -319,7 +322,7 @@ static void test_wire_form_says_auto_until_resolved(void **state)
 	assert_string_equal(json_string_value(json_object_get(wire, "learning_rate_multiplier")), "auto");
 	assert_null(json_object_get(wire, "warmup_steps"));
 	json_decref(wire);
-	job_spec_resolve(&s, &d);
+	assert_int_equal(job_spec_resolve(&s, &decoder, &d, NULL), OK);
 	wire = job_spec_hyperparameters(&s);
 	assert_int_equal(json_integer_value(json_object_get(wire, "batch_size")), 1);
 	assert_true(json_real_value(json_object_get(wire, "learning_rate_multiplier")) == 1);

@@ -80,6 +80,11 @@ bool adapter_layout_edits(const struct adapter_layout *l, size_t site);
 /* The lowest edited site, or n_sites when none is. What lies below it needs no gradient. */
 size_t adapter_layout_first_site(const struct adapter_layout *l);
 const struct adapter_spec *adapter_layout_spec(const struct adapter_layout *l);
+/* Write the values of one layout's parameters over another's of the same base, vector by vector; what `from`
+ * has not stays as it is in to_params. ERR_MISMATCH when `from` trains something that `to` does not, or heads
+ * have other outputs; to_params may have been written to then. */
+enum err adapter_transfer(const struct adapter_layout *from, const float *from_params,
+        const struct adapter_layout *to, float *to_params);
 /* Start values: every edit the identity, the head zero. params (n_params). */
 void adapter_layout_start(const struct adapter_layout *l, float *params);
 

@@ -11,6 +11,7 @@
 
 #include "worker/adapter/adapter.h"
 #include "worker/model/model.h"
+#include "worker/text/labels.h"
 #include "worker/text/tokenizer.h"
 
 #define SERVE_MAX_LOGPROBS 20
@@ -22,6 +23,7 @@
 struct adapter_ref {
 	const struct adapter_layout *layout; /* NULL = the base */
 	const float *params;
+	const struct labels *labels;  /* of the layout's head; NULL = it has none */
 	void (*release)(void *owner); /* may be NULL */
 	void *owner;
 };

@@ -7,21 +7,28 @@
 #include <math.h>
 #include <string.h>
 
+const char *const metric_names[METRIC_COUNT + 1] = {
+        [METRIC_LOSS] = "loss",
+        [METRIC_ACCURACY] = "accuracy",
+        [METRIC_F1] = "f1",
+        [METRIC_MATTHEWS] = "matthews",
+        [METRIC_PEARSON] = "pearson",
+        [METRIC_SPEARMAN] = "spearman",
+};
 static const struct {
-	const char *name;
 	bool classes, numbers;
 } kinds[METRIC_COUNT] = {
-        [METRIC_LOSS] = {"loss", true, true},
-        [METRIC_ACCURACY] = {"accuracy", true, false},
-        [METRIC_F1] = {"f1", true, false},
-        [METRIC_MATTHEWS] = {"matthews", true, false},
-        [METRIC_PEARSON] = {"pearson", false, true},
-        [METRIC_SPEARMAN] = {"spearman", false, true},
+        [METRIC_LOSS] = {true, true},
+        [METRIC_ACCURACY] = {true, false},
+        [METRIC_F1] = {true, false},
+        [METRIC_MATTHEWS] = {true, false},
+        [METRIC_PEARSON] = {false, true},
+        [METRIC_SPEARMAN] = {false, true},
 };
 
 const char *metric_name(enum metric m)
 {
-	return kinds[m].name;
+	return metric_names[m];
 }
 
 bool metric_of_classes(enum metric m)

@@ -21,6 +21,7 @@ enum metric {
 	METRIC_COUNT,
 };
 
+extern const char *const metric_names[METRIC_COUNT + 1]; /* ended by NULL */
 const char *metric_name(enum metric m);
 /* Whether it measures classes (or else numbers); the loss measures both. */
 bool metric_of_classes(enum metric m);

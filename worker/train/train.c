@@ -355,6 +355,7 @@ enum err train_end_step(struct train_run *r, struct train_step *out)
 	        .label_weight = weight,
 	        .n_labels = plan->n_labels,
 	        .n_correct = sums.n_correct,
+	        .labels = r->train->labels.kind,
 	        .n_tokens = plan->n_positions + plan->n_sources,
 	};
 	return OK;

@@ -53,7 +53,8 @@ struct train_step {
 	double label_weight;  /* the loss's denominator */
 	size_t n_labels;
 	size_t n_correct;
-	size_t n_tokens; /* rows' tokens pushed through the model */
+	enum labels_kind labels; /* what they are: of numbers none is correct */
+	size_t n_tokens;         /* rows' tokens pushed through the model */
 };
 
 struct train_eval {
