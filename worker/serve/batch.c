@@ -5,6 +5,7 @@
 #include "worker/serve/batch.h"
 
 #include "core/mem.h"
+#include "worker/serve/classify.h"
 
 #include <assert.h>
 #include <string.h>
@@ -18,6 +19,7 @@ struct batch {
 	const struct model_info *info;     /* borrowed from model */
 	struct serve_workspace *workspace; /* owned */
 	struct sampler *sampler;           /* owned */
+	struct classifier *classifier;     /* owned; of an encoder base, which has nothing else to do */
 	size_t max_rows, prefill_rows;
 
 	float *logits; /* owned (max(prefill_rows, max_rows), V); pages cost memory once touched */
@@ -66,6 +68,7 @@ static enum err alloc_arrays(struct batch *b)
 enum err batch_new(const struct serve_options *options, struct batch **out)
 {
 	struct batch *b = mem_calloc(1, sizeof(*b));
+	size_t rows = options->prefill_rows;
 	enum err e = ERR_MEM;
 
 	if (!b)
@@ -74,8 +77,14 @@ enum err batch_new(const struct serve_options *options, struct batch **out)
 	b->info = model_info(options->model);
 	b->max_rows = options->max_batch;
 	b->prefill_rows = options->prefill_rows;
+	/* An encoder reads all of a sequence at once. */
+	if (b->info->kind != MODEL_CAUSAL && rows < b->info->max_positions)
+		rows = b->info->max_positions;
+	if (b->info->kind == MODEL_ENCODER &&
+	        (e = classifier_new(b->model, rows, b->max_rows, &b->classifier)))
+		goto fail;
 	if ((e = alloc_arrays(b)) || (e = sampler_new(b->info->vocab_size, &b->sampler)) ||
-	        (e = serve_workspace_new(b->model, b->prefill_rows, b->max_rows, &b->workspace)))
+	        (e = serve_workspace_new(b->model, rows, b->max_rows, &b->workspace)))
 		goto fail;
 	*out = b;
 	return OK;
@@ -91,6 +100,7 @@ void batch_free(struct batch *b)
 	assert(b->n_seqs == 0);
 	serve_workspace_free(b->workspace);
 	sampler_free(b->sampler);
+	classifier_free(b->classifier);
 	mem_unreserve(b->logits, b->logit_bytes);
 	mem_free(b->logit_rows);
 	mem_free(b->seqs);
@@ -133,18 +143,6 @@ struct sequence *batch_take_ended(struct batch *b)
 		return q;
 	}
 	return NULL;
-}
-
-static struct edit_run run_of(const struct sequence *q, size_t n_rows)
-{
-	const struct serve_request *r = &q->request;
-
-	return (struct edit_run){
-	        .n_rows = n_rows,
-	        .layout = r->adapter.layout,
-	        .params = r->adapter.params,
-	        .strength = r->strength,
-	};
 }
 
 static void advance(struct batch *b, struct sequence *q, float *logits, struct batch_work *work)
@@ -207,7 +205,7 @@ static void prefill_chunk(struct batch *b, struct sequence *q, struct batch_work
 	size_t first = q->n_prefilled, left = r->n_prompt - first;
 	size_t n_rows = left < b->prefill_rows ? left : b->prefill_rows;
 	size_t n_logits = choose_rows(b, q, n_rows);
-	struct edit_run run = run_of(q, n_rows);
+	struct edit_run run = sequence_run(q, n_rows);
 	enum err e;
 
 	e = model_prefill(b->model, b->workspace, sequence_kv(q, 0), r->prompt + first, n_rows, &run,
@@ -228,6 +226,28 @@ static void prefill_chunk(struct batch *b, struct sequence *q, struct batch_work
 		advance(b, q, b->logits + (n_logits - 1) * b->info->vocab_size, work);
 }
 
+/* A seq2seq's prompt, all of it, and what its decoder starts from. */
+static void prefill_source(struct batch *b, struct sequence *q, struct batch_work *work)
+{
+	const struct serve_request *r = &q->request;
+	struct edit_run source = sequence_run(q, r->n_prompt), start = sequence_run(q, 1);
+	struct kv *kv = sequence_kv(q, 0);
+	enum err e = model_encode_source(b->model, b->workspace, kv, r->prompt, r->n_prompt, &source);
+
+	b->logit_rows[0] = 0;
+	if (!e)
+		e = model_prefill(b->model, b->workspace, kv, &b->info->decoder_start_id, 1, &start,
+		        b->logit_rows, 1, b->logits);
+	work->prompt_tokens += r->n_prompt;
+	q->n_prefilled = r->n_prompt;
+	if (e)
+		sequence_end(q, FINISH_ERROR, e);
+	else if (q->max_tokens == 0)
+		sequence_end(q, FINISH_LENGTH, OK);
+	else
+		advance(b, q, b->logits, work);
+}
+
 /* ---- tokens ---- */
 
 /* The rows of all sequences whose prompt is through. */
@@ -244,7 +264,7 @@ static size_t gather_rows(struct batch *b)
 			b->rows[n] = q;
 			b->kvs[n] = sequence_kv(q, row);
 			b->tokens[n] = sequence_token(q, row);
-			b->runs[n] = run_of(q, 1);
+			b->runs[n] = sequence_run(q, 1);
 			n++;
 		}
 	}
@@ -277,8 +297,14 @@ void batch_step(struct batch *b, struct batch_work *work)
 	for (size_t i = 0; i < b->n_seqs; i++)
 		if (atomic_load_explicit(&b->seqs[i]->cancelled, memory_order_relaxed))
 			sequence_end(b->seqs[i], FINISH_CANCELLED, OK);
+	if (b->classifier) {
+		classifier_step(b->classifier, b->workspace, b->seqs, b->n_seqs, work);
+		return;
+	}
 	q = take_turn(b);
-	if (q)
+	if (q && b->info->kind == MODEL_SEQ2SEQ)
+		prefill_source(b, q, work);
+	else if (q)
 		prefill_chunk(b, q, work);
 	decode(b, work);
 }

@@ -17,7 +17,8 @@ struct cache {
 
 struct beam_run {
 	const struct serve_request *request; /* borrowed */
-	struct beam *search;                 /* owned */
+	struct sample_history start;
+	struct beam *search; /* owned */
 	size_t width;
 	struct cache caches[SERVE_MAX_BEAMS]; /* (width): the first beam_run_n_rows() are the rows' */
 	int32_t *path;                        /* owned (max_tokens): scratch */
@@ -34,6 +35,7 @@ enum err beam_run_new(const struct serve_request *request, const struct model *m
 	if (!run)
 		return ERR_MEM;
 	run->request = request;
+	run->start = sample_history_start(request, model_info(m));
 	run->width = request->beams.n_beams;
 	e = beam_new(&request->beams, max_tokens, n_ends, ends, &run->search);
 	for (size_t i = 0; !e && i < run->width; i++)
@@ -121,7 +123,7 @@ static struct cache take_free(struct cache *caches, bool *taken)
 /* Make `to` hold what a row of the step before held. */
 static void copy_cache(const struct beam_run *run, struct cache *to, const struct cache *from)
 {
-	size_t common = run->request->n_prompt + beam_common(run->search, to->held, from->held);
+	size_t common = run->start.n_prompt + beam_common(run->search, to->held, from->held);
 
 	kv_copy(to->kv, from->kv, common < kv_length(to->kv) ? common : kv_length(to->kv));
 }
@@ -159,11 +161,11 @@ enum err beam_run_advance(struct beam_run *run, size_t V, struct sampler *sample
 	size_t n_rows = beam_n_rows(run->search);
 
 	for (size_t i = 0; i < n_rows; i++) {
-		struct sample_history history = {
-		        .prompt = r->prompt, .n_prompt = r->n_prompt, .generated = run->path};
+		struct sample_history history = run->start;
 		float *logprobs = logits + i * V;
 		enum err e;
 
+		history.generated = run->path;
 		history.n_generated = beam_row_path(run->search, i, run->path);
 		e = take_logprobs(run, history.n_generated, i, V, logprobs);
 		if (e)

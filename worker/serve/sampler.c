@@ -25,6 +25,13 @@ struct sampler {
 	struct choice *choices; /* owned (n_vocab) */
 };
 
+struct sample_history sample_history_start(const struct serve_request *r, const struct model_info *info)
+{
+	if (info->kind == MODEL_SEQ2SEQ)
+		return (struct sample_history){.prompt = &info->decoder_start_id, .n_prompt = 1};
+	return (struct sample_history){.prompt = r->prompt, .n_prompt = r->n_prompt};
+}
+
 /* NaN is in no range. */
 static enum err check_range(double x, double low, double high, const char *name, struct why *why)
 {

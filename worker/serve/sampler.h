@@ -19,6 +19,10 @@ struct sample_history {
 	size_t n_generated;
 };
 
+/* What a decoder has before its own tokens, none of which there are yet: the prompt, or of a seq2seq, whose
+ * encoder has the prompt, the token it starts from. Borrowed from both. */
+struct sample_history sample_history_start(const struct serve_request *r, const struct model_info *info);
+
 /* ERR_INVALID with why->param when a field is out of range or not finite, or a bias names no token. */
 enum err sample_params_check(const struct sample_params *p, size_t n_vocab, struct why *why);
 

@@ -20,85 +20,6 @@
 
 /* Room for text from the start: longer than what all but freak tokens stand for. */
 #define SEQUENCE_TEXT_BYTES 1024
-#define SEQUENCE_MAX_LENGTH_PENALTY 100.0
-
-static enum err check_length(const struct serve_request *r, size_t context, struct why *why)
-{
-	if (r->n_prompt <= context && (r->n_prompt < context || r->max_tokens == 0))
-		return OK;
-	why_set(why, ERR_TOO_LONG,
-	        "The context holds %zu tokens and the prompt has %zu, which leaves no room for a completion; "
-	        "shorten the prompt",
-	        context, r->n_prompt);
-	if (why)
-		snprintf(why->code, sizeof(why->code), "context_length_exceeded");
-	return ERR_TOO_LONG;
-}
-
-static enum err check_beams(const struct serve_request *r, const struct model_info *info, struct why *why)
-{
-	/* A step must have enough to choose from, even if all that can end does. */
-	size_t n_beams = sequence_rows_of(r), n_ends = info->n_eos + r->has_end_id;
-	size_t most = info->vocab_size / (1 + (n_ends > 1 ? n_ends : 1));
-
-	if (most > SERVE_MAX_BEAMS)
-		most = SERVE_MAX_BEAMS;
-	if (r->n_choices > n_beams)
-		return why_param(why, ERR_INVALID, "n", "n is %zu; %zu beams find at most so many answers",
-		        r->n_choices, n_beams);
-	if (n_beams == 1)
-		return OK;
-	if (n_beams > most)
-		return why_param(why, ERR_INVALID, "num_beams", "num_beams is %zu; at most %zu are possible",
-		        n_beams, most);
-	if (r->sample.temperature > 0)
-		return why_param(why, ERR_INVALID, "num_beams",
-		        "num_beams needs temperature 0: beams are not sampled");
-	if (!(fabs(r->beams.length_penalty) <= SEQUENCE_MAX_LENGTH_PENALTY))
-		return why_param(why, ERR_INVALID, "length_penalty",
-		        "length_penalty must be between %g and %g", -SEQUENCE_MAX_LENGTH_PENALTY,
-		        SEQUENCE_MAX_LENGTH_PENALTY);
-	return OK;
-}
-
-size_t sequence_rows_of(const struct serve_request *r)
-{
-	return r->beams.n_beams > 1 ? r->beams.n_beams : 1;
-}
-
-enum err sequence_check(
-        const struct serve_request *r, const struct model_info *info, size_t context, struct why *why)
-{
-	enum err e;
-
-	assert(r->on_done);
-	if (r->n_prompt == 0)
-		return why_param(why, ERR_INVALID, "prompt", "the prompt has no tokens");
-	e = check_length(r, context, why);
-	if (e)
-		return e;
-	for (size_t i = 0; i < r->n_prompt; i++)
-		if (r->prompt[i] < 0 || (size_t)r->prompt[i] >= info->vocab_size)
-			return why_param(why, ERR_INVALID, "prompt",
-			        "token %zu of the prompt is %d; the vocabulary has %zu", i, (int)r->prompt[i],
-			        info->vocab_size);
-	if (!isfinite(r->strength))
-		return why_param(why, ERR_INVALID, "adapter_strength", "adapter_strength is not finite");
-	if (r->n_top_logprobs > SERVE_MAX_LOGPROBS)
-		return why_param(why, ERR_INVALID, "top_logprobs",
-		        "top_logprobs is %zu; at most %d are possible", r->n_top_logprobs,
-		        SERVE_MAX_LOGPROBS);
-	e = check_beams(r, info, why);
-	if (e)
-		return e;
-	if (r->n_stops > SERVE_MAX_STOPS)
-		return why_param(why, ERR_INVALID, "stop", "stop has %zu strings; at most %d are possible",
-		        r->n_stops, SERVE_MAX_STOPS);
-	for (size_t i = 0; i < r->n_stops; i++)
-		if (!r->stops[i] || !r->stops[i][0])
-			return why_param(why, ERR_INVALID, "stop", "stop string %zu is empty", i);
-	return sample_params_check(&r->sample, info->vocab_size, why);
-}
 
 static void note_ends(struct sequence *q, const struct model_info *info)
 {
@@ -116,15 +37,23 @@ enum err sequence_new(
         const struct serve_request *r, const struct model_info *info, size_t context, struct sequence **out)
 {
 	struct sequence *q = mem_calloc(1, sizeof(*q));
-	size_t room = context - r->n_prompt;
+	size_t room = 0;
 
 	if (!q)
 		return ERR_MEM;
 	q->request = *r;
+	q->n_rows = q->n_choices = 1;
+	if (r->classify) {
+		q->n_outputs = adapter_layout_head_labels(r->adapter.layout);
+		*out = q;
+		return OK;
+	}
+	sequence_room(r, info, context, &room);
 	q->max_tokens = r->max_tokens < room ? r->max_tokens : room;
-	q->n_positions = r->n_prompt + q->max_tokens;
+	q->n_positions = r->n_prompt + q->max_tokens + (info->kind == MODEL_SEQ2SEQ);
 	q->n_rows = q->max_tokens > 0 ? sequence_rows_of(r) : 1; /* scoring a prompt needs no beams */
-	q->n_choices = r->n_choices > 0 ? r->n_choices : 1;
+	if (r->n_choices > 0)
+		q->n_choices = r->n_choices;
 	note_ends(q, info);
 	rng_seed(&q->rng, r->sample.seed);
 	*out = q;
@@ -154,6 +83,10 @@ enum err sequence_begin(struct sequence *q, const struct model *m, const struct 
 	enum err e;
 
 	q->tokenizer = t;
+	if (q->n_outputs > 0) {
+		q->outputs = mem_calloc(q->n_outputs, sizeof(*q->outputs));
+		return q->outputs ? OK : ERR_MEM;
+	}
 	if ((e = begin_text(q, t)) || (e = buf_reserve(&q->text, SEQUENCE_TEXT_BYTES)))
 		return e;
 	if (q->n_rows > 1)
@@ -176,6 +109,7 @@ void sequence_free(struct sequence *q)
 	stop_scan_free(q->stop);
 	buf_fini(&q->text);
 	mem_free(q->generated);
+	mem_free(q->outputs);
 	mem_free(q);
 }
 
@@ -188,6 +122,18 @@ void sequence_end(struct sequence *q, enum serve_finish finish, enum err error)
 }
 
 /* ---- rows ---- */
+
+struct edit_run sequence_run(const struct sequence *q, size_t n_rows)
+{
+	const struct serve_request *r = &q->request;
+
+	return (struct edit_run){
+	        .n_rows = n_rows,
+	        .layout = r->adapter.layout,
+	        .params = r->adapter.params,
+	        .strength = r->strength,
+	};
+}
 
 size_t sequence_n_rows(const struct sequence *q)
 {
@@ -297,13 +243,12 @@ static enum err sample(struct sequence *q, const struct model_info *info, struct
         const float *logits, struct serve_token *t, struct token_logprob *top)
 {
 	const struct serve_request *r = &q->request;
-	struct sample_history history = {
-	        .prompt = r->prompt,
-	        .n_prompt = r->n_prompt,
-	        .generated = q->generated,
-	        .n_generated = q->n_generated,
-	};
-	enum err e = sampler_pick(sampler, &r->sample, &history, logits, rng_uniform(&q->rng), &t->id);
+	struct sample_history history = sample_history_start(r, info);
+	enum err e;
+
+	history.generated = q->generated;
+	history.n_generated = q->n_generated;
+	e = sampler_pick(sampler, &r->sample, &history, logits, rng_uniform(&q->rng), &t->id);
 
 	if (!e && r->logprobs && r->on_token)
 		e = add_logprobs(t, info->vocab_size, logits, r->n_top_logprobs, top);
@@ -423,6 +368,8 @@ static void finish_choice(struct sequence *q, size_t k)
 	        .error = q->error,
 	        .n_prompt = q->request.n_prompt,
 	        .n_generated = q->beams ? 0 : q->n_generated,
+	        .outputs = q->outputs,
+	        .n_outputs = q->outputs ? q->n_outputs : 0,
 	};
 
 	if (q->beams && q->finish == FINISH_LENGTH) {

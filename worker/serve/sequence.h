@@ -21,7 +21,8 @@ struct sequence {
 	struct serve_request request;
 	uint64_t id;
 	size_t max_tokens;  /* to generate: the request's, cut at the context */
-	size_t n_positions; /* of the context, prompt and generated tokens together */
+	size_t n_positions; /* of the context, prompt and generated tokens together; 0 = none are kept */
+	size_t n_outputs;   /* of the head, when it is to be classified */
 	size_t n_rows;      /* of the batch it takes: one, or as many as it has beams */
 	size_t n_choices;
 	size_t n_ends;
@@ -34,6 +35,7 @@ struct sequence {
 	struct sequence *prev, *next; /* in one of its lists */
 
 	/* the serving thread's */
+	float *outputs;                    /* owned (n_outputs) */
 	struct kv *kv;                     /* owned; NULL with beams */
 	struct beam_run *beams;            /* owned; NULL = tokens are sampled */
 	const struct tokenizer *tokenizer; /* borrowed */
@@ -51,6 +53,11 @@ struct sequence {
 
 /* Beams of a request that has some, else 1. */
 size_t sequence_rows_of(const struct serve_request *r);
+/* The tokens that a model could see for one request: a seq2seq's source and answer together. */
+size_t sequence_max_positions(const struct model_info *info);
+/* Whether the prompt can be read, and how many tokens may follow it. */
+bool sequence_room(
+        const struct serve_request *r, const struct model_info *info, size_t context, size_t *room);
 /* Whether context tokens and this model can take the request: ERR_INVALID, ERR_TOO_LONG. */
 enum err sequence_check(
         const struct serve_request *r, const struct model_info *info, size_t context, struct why *why);
@@ -68,6 +75,9 @@ void sequence_free(struct sequence *q);
 size_t sequence_n_rows(const struct sequence *q);
 struct kv *sequence_kv(const struct sequence *q, size_t row);
 int32_t sequence_token(const struct sequence *q, size_t row);
+
+/* The next n_rows rows of it under its adapter. */
+struct edit_run sequence_run(const struct sequence *q, size_t n_rows);
 
 /* The first reason to finish counts; later ones are ignored. */
 void sequence_end(struct sequence *q, enum serve_finish finish, enum err error);

@@ -100,7 +100,7 @@ static bool is_empty(const struct serve *s)
 
 static size_t bytes_of(const struct serve *s, const struct sequence *q)
 {
-	return q->n_rows * kv_bytes(s->options.model, q->n_positions);
+	return q->n_positions ? q->n_rows * kv_bytes(s->options.model, q->n_positions) : 0;
 }
 
 /* False when it is time to end. */
@@ -223,7 +223,7 @@ static void *serving_main(void *arg)
 /* The most positions whose keys and values fit into max_bytes. */
 static size_t context_within(const struct model *m, size_t max_bytes)
 {
-	size_t low = 0, high = model_info(m)->max_positions;
+	size_t low = 0, high = sequence_max_positions(model_info(m));
 
 	while (low < high) {
 		size_t middle = low + (high - low + 1) / 2;
@@ -243,7 +243,10 @@ static enum err resolve(struct serve *s, const struct serve_options *options, st
 	s->options = *options;
 	if (s->options.prefill_rows == 0)
 		s->options.prefill_rows = batch_default_prefill_rows(model_info(options->model)->vocab_size);
-	s->context = context_within(options->model, options->kv_bytes);
+	/* Encoders keep nothing. */
+	s->context = model_info(options->model)->kind == MODEL_ENCODER
+	                     ? model_info(options->model)->max_positions
+	                     : context_within(options->model, options->kv_bytes);
 	if (s->context < 2)
 		return why_set(why, ERR_LIMIT,
 		        "%zu bytes for keys and values hold no sequence; two tokens need %zu",

@@ -87,12 +87,16 @@ struct serve_result {
 	size_t n_generated;
 	const char *text; /* borrowed: text that was still held back when it finished */
 	size_t n_text;
+	const float *outputs; /* borrowed (n_outputs): the head's, of a request that was to classify */
+	size_t n_outputs;
 };
 
 struct serve_request {
 	/* borrowed until the last on_done returns */
-	const int32_t *prompt; /* n_prompt >= 1 */
+	const int32_t *prompt; /* n_prompt >= 1; a seq2seq's encoder reads it, its decoder starts afresh */
 	size_t n_prompt;
+	bool classify; /* encoder bases: the head's outputs for the prompt are wanted; of the rest adapter,
+	                  strength and on_done count */
 	struct adapter_ref adapter;  /* taken over by a successful submit */
 	float strength;              /* 1 as trained */
 	struct sample_params sample; /* with beams temperature is 0: bias and penalties count */

@@ -32,7 +32,9 @@ struct model {
 	atomic_size_t kv_live, kv_peak; /* bytes */
 	atomic_size_t max_rows;         /* of a decode step */
 	atomic_size_t chunks;
-	atomic_size_t copied; /* tokens, from cache to cache */
+	atomic_size_t copied;     /* tokens, from cache to cache */
+	atomic_size_t classified; /* runs of model_classify(), and the most sequences in one */
+	atomic_size_t max_classified;
 };
 
 /* With a script, what follows a prompt of n_prompt tokens; then the end-of-text token. */
@@ -40,11 +42,13 @@ struct adapter_layout {
 	uint64_t seed;
 	size_t n_prompt, n_script;
 	const int32_t *script;
+	size_t n_labels; /* of its head */
 };
 
 /* One mark a token: what is left out of a copy shows in the hash of all. */
 struct kv {
 	size_t capacity, length;
+	uint64_t source; /* a hash of it; 0 = none */
 	uint64_t marks[FAKE_CONTEXT];
 };
 
@@ -112,6 +116,7 @@ void kv_copy(struct kv *dst, const struct kv *src, size_t n)
 {
 	memcpy(dst->marks + n, src->marks + n, (src->length - n) * sizeof(src->marks[0]));
 	dst->length = src->length;
+	dst->source = src->source;
 	atomic_fetch_add(&fake.copied, src->length - n);
 }
 
@@ -141,7 +146,7 @@ void serve_workspace_free(struct serve_workspace *w)
 
 static inline uint64_t fake_hash(const struct kv *kv)
 {
-	uint64_t h = 0;
+	uint64_t h = kv->source;
 
 	for (size_t i = 0; i < kv->length; i++)
 		h = fake_mix(h, kv->marks[i]);
@@ -174,6 +179,59 @@ static inline void fake_pass_gate(void)
 {
 	pthread_mutex_lock(&fake.gate);
 	pthread_mutex_unlock(&fake.gate);
+}
+
+size_t adapter_layout_head_labels(const struct adapter_layout *l)
+{
+	return l->n_labels;
+}
+
+static inline uint64_t fake_tokens(const int32_t *tokens, size_t n)
+{
+	uint64_t h = n;
+
+	for (size_t i = 0; i < n; i++)
+		h = fake_mix(h, (uint64_t)tokens[i]);
+	return h;
+}
+
+enum err model_classify(const struct model *m, struct serve_workspace *w, size_t n_seqs,
+        const int32_t *tokens, const size_t *lengths, const struct edit_run *runs, size_t n_labels,
+        float *outputs)
+{
+	size_t at = 0;
+
+	(void)m;
+	fake_pass_gate();
+	if (fake_fails(&fake.fail_decode))
+		return ERR_MEM;
+	for (size_t i = 0; i < n_seqs; at += lengths[i++]) {
+		uint64_t h = fake_mix(fake_tokens(tokens + at, lengths[i]), runs[i].layout->seed);
+
+		if (runs[i].layout->n_labels != n_labels || runs[i].n_rows != lengths[i])
+			return ERR_INVALID;
+		for (size_t k = 0; k < n_labels; k++)
+			outputs[i * n_labels + k] = (float)(fake_mix(h, k) >> 40);
+	}
+	atomic_fetch_add(&fake.classified, 1);
+	if (n_seqs > atomic_load(&fake.max_classified))
+		atomic_store(&fake.max_classified, n_seqs);
+	return at <= w->max_rows ? OK : ERR_TOO_LARGE;
+}
+
+enum err model_encode_source(const struct model *m, struct serve_workspace *w, struct kv *kv,
+        const int32_t *tokens, size_t n_rows, const struct edit_run *run)
+{
+	(void)m;
+	fake_pass_gate();
+	if (fake_fails(&fake.fail_prefill))
+		return ERR_MEM;
+	if (n_rows > w->max_rows || run->n_rows != n_rows)
+		return ERR_TOO_LARGE;
+	if (n_rows > kv->capacity)
+		return ERR_TOO_LONG;
+	kv->source = fake_tokens(tokens, n_rows);
+	return OK;
 }
 
 enum err model_prefill(const struct model *m, struct serve_workspace *w, struct kv *kv, const int32_t *tokens,
