@@ -11,8 +11,10 @@ static enum exchange_verdict inference_handle(struct exchange *x, enum inference
 {
 	struct worker *w = exchange_worker(x);
 	const struct model_info *info = model_info(worker_model(w));
-	const struct inference_limits limits = {
-	        .vocab_size = info->vocab_size, .context = info->max_positions, .bos_id = info->bos_id};
+	const struct inference_limits limits = {.kind = info->kind,
+	        .vocab_size = info->vocab_size,
+	        .context = info->max_positions,
+	        .bos_id = info->bos_id};
 	struct inference_request request = {0};
 	struct adapter_ref adapter = {0};
 	struct why why = {0};

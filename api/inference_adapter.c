@@ -29,9 +29,12 @@ static void release_owner(void *owner)
 
 struct adapter_ref inference_adapter_hold(struct inference_adapter *a)
 {
+	struct adapter_ref ref = a->ref;
+
 	atomic_fetch_add_explicit(&a->n_holders, 1, memory_order_relaxed);
-	return (struct adapter_ref){
-	        .layout = a->ref.layout, .params = a->ref.params, .release = release_owner, .owner = a};
+	ref.release = release_owner;
+	ref.owner = a;
+	return ref;
 }
 
 void inference_adapter_release(struct inference_adapter *a)

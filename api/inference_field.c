@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define INFERENCE_MAX_STRENGTH 16.0
+
 const json_t *inference_field(const json_t *body, const char *name)
 {
 	const json_t *value = json_object_get(body, name);
@@ -63,4 +65,10 @@ enum err inference_field_string(const json_t *body, const char *name, const char
 		return why_param(why, ERR_INVALID, name, "%s must be a string", name);
 	*out = json_string_value(value);
 	return OK;
+}
+
+enum err inference_field_strength(const json_t *body, double *out, struct why *why)
+{
+	return inference_field_number(
+	        body, "adapter_strength", -INFERENCE_MAX_STRENGTH, INFERENCE_MAX_STRENGTH, out, why);
 }

@@ -22,6 +22,8 @@ enum err inference_field_size(
         const json_t *body, const char *name, size_t min, size_t max, size_t *out, struct why *why);
 enum err inference_field_number(
         const json_t *body, const char *name, double min, double max, double *out, struct why *why);
+/* "adapter_strength". */
+enum err inference_field_strength(const json_t *body, double *out, struct why *why);
 /* *out is borrowed from body. A string with a NUL inside is refused. */
 enum err inference_field_string(const json_t *body, const char *name, const char **out, struct why *why);
 

@@ -301,7 +301,8 @@ static struct serve_request group_request(struct inference_group *g, struct grou
 {
 	const struct inference_request *r = &g->request;
 	const struct ids *prompt = &r->prompts.items[m->choices->prompt].ids;
-	size_t room = model_info(worker_model(g->worker))->max_positions - prompt->n;
+	const struct model_info *info = model_info(worker_model(g->worker));
+	size_t room = info->max_positions - (info->kind == MODEL_SEQ2SEQ ? 0 : prompt->n);
 	struct serve_request s = {.prompt = prompt->ids,
 	        .n_prompt = prompt->n,
 	        .adapter = inference_adapter_hold(g->adapter),

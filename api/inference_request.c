@@ -9,7 +9,6 @@
 #include <string.h>
 
 #define COMPLETION_DEFAULT_TOKENS 16
-#define INFERENCE_MAX_STRENGTH 16.0
 
 void inference_request_fini(struct inference_request *r)
 {
@@ -29,6 +28,25 @@ static enum err parse_model(const json_t *body, struct inference_request *r, str
 		e = why_param(
 		        why, ERR_INVALID, "model", "model is missing: name the base or one of your adapters");
 	return e;
+}
+
+/* Whether this kind of base answers this kind of request. */
+static enum err check_kind(
+        const struct inference_request *r, const struct inference_limits *limits, struct why *why)
+{
+	if (limits->kind == MODEL_ENCODER)
+		return why_param(why, ERR_INVALID, "model",
+		        "this base is an encoder, which writes no text: use /v1/classify");
+	if (limits->kind != MODEL_SEQ2SEQ)
+		return OK;
+	if (r->kind == INFERENCE_CHAT)
+		return why_param(why, ERR_INVALID, "model",
+		        "this base turns text into text and knows no chats: use /v1/completions");
+	if (r->echo)
+		return why_param(why, ERR_INVALID, "echo",
+		        "echo is not possible here: the prompt is what the encoder reads, and no part of the "
+		        "answer");
+	return OK;
 }
 
 static enum err parse_stop(const json_t *body, struct inference_request *r, struct why *why)
@@ -182,11 +200,12 @@ enum err inference_request_parse(enum inference_kind kind, json_t *body,
 	if (!e)
 		e = inference_field_bool(body, "ignore_eos", &r.ignore_eos, why);
 	if (!e)
-		e = inference_field_number(body, "adapter_strength", -INFERENCE_MAX_STRENGTH,
-		        INFERENCE_MAX_STRENGTH, &r.strength, why);
+		e = inference_field_strength(body, &r.strength, why);
 	if (!e)
 		e = kind == INFERENCE_CHAT ? parse_chat(body, &r, why)
 		                           : parse_completion(body, limits, &r, why);
+	if (!e)
+		e = check_kind(&r, limits, why);
 	if (e) {
 		inference_request_fini(&r);
 		return e;
@@ -205,7 +224,8 @@ static enum err check_context(
 	char which[32] = "";
 	enum err e;
 
-	if (n <= limits->context && (n < limits->context || !r->max_tokens))
+	/* An encoder-decoder's answer has a context of its own. */
+	if (n <= limits->context && (n < limits->context || !r->max_tokens || limits->kind == MODEL_SEQ2SEQ))
 		return OK;
 	if (r->prompts.n > 1)
 		snprintf(which, sizeof(which), "[%zu]", i);

@@ -16,6 +16,7 @@ enum inference_kind { INFERENCE_COMPLETION, INFERENCE_CHAT };
 
 /* What the base allows. */
 struct inference_limits {
+	enum model_kind kind;
 	size_t vocab_size;
 	size_t context; /* tokens of prompt and answer together */
 	int32_t bos_id; /* -1 = none */
