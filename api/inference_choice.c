@@ -34,7 +34,8 @@ enum err inference_choice_init(struct inference_choice *c, const struct inferenc
 	c->prompt_chars = inference_text_chars(c->text.data, c->text.len);
 	/* An echoed prompt's tokens are counted like the others. */
 	if (!e && wants_offsets(request))
-		e = detok_new(t, before->ids, request->echo ? 0 : before->n, &c->detok);
+		e = detok_new(
+		        t, before->ids, request->echo || request->starts_afresh ? 0 : before->n, &c->detok);
 	return e;
 }
 

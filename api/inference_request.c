@@ -32,12 +32,13 @@ static enum err parse_model(const json_t *body, struct inference_request *r, str
 
 /* Whether this kind of base answers this kind of request. */
 static enum err check_kind(
-        const struct inference_request *r, const struct inference_limits *limits, struct why *why)
+        struct inference_request *r, const struct inference_limits *limits, struct why *why)
 {
 	if (limits->kind == MODEL_ENCODER)
 		return why_param(why, ERR_INVALID, "model",
 		        "this base is an encoder, which writes no text: use /v1/classify");
-	if (limits->kind != MODEL_SEQ2SEQ)
+	r->starts_afresh = limits->kind == MODEL_SEQ2SEQ;
+	if (!r->starts_afresh)
 		return OK;
 	if (r->kind == INFERENCE_CHAT)
 		return why_param(why, ERR_INVALID, "model",

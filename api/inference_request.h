@@ -34,7 +34,8 @@ struct inference_request {
 	size_t best_of;    /* choices sampled per prompt, >= n; with beams the n best of them */
 	size_t max_tokens; /* may be more than the context holds */
 	bool stream, include_usage, echo, ignore_eos;
-	int32_t end_id; /* of the chat format, -1 = none; once encoded */
+	bool starts_afresh; /* the answer is a text of its own, which does not continue the prompt's */
+	int32_t end_id;     /* of the chat format, -1 = none; once encoded */
 	bool logprobs;
 	size_t n_top_logprobs;
 	double strength;

@@ -19,14 +19,34 @@
 #define LOGPROB_TOLERANCE 1e-4
 #define LOSS_TOLERANCE 1e-4 /* relative */
 #define ADAPTER_TOLERANCE 1e-3
+#define PROB_TOLERANCE 1e-4
 #define MAX_STEPS 64
+#define MAX_TENSOR 8192
+
+struct place;
+
+/* What a golden's "task" lets one ask over the wire. */
+struct task {
+	const char *name;
+	const char *greedy; /* in "tuned" */
+	bool continues;     /* a completion's text continues its prompt's */
+	double norms;       /* tolerance of gradients' norms: one unit of a rectifier that switches shows */
+	/* The model that training begins from, into parent. */
+	void (*find_parent)(const struct place *p, char parent[256]);
+	void (*check_forward)(const struct place *p);
+	void (*check_tuned)(const struct place *p, const char *model, const json_t *tuned);
+};
 
 struct place {
 	struct daemon daemon;
 	const char *family;
+	const struct task *task;
 	char key[128];
+	char parent[256];
 	json_t *golden;
 };
+
+static const struct task *task_named(const char *name);
 
 static void place_open(struct place *p, const char *family)
 {
@@ -40,6 +60,8 @@ static void place_open(struct place *p, const char *family)
 	daemon_init(&p->daemon);
 	daemon_start(&p->daemon, args);
 	must_tenant(&p->daemon, "golden", p->key);
+	p->task = task_named(json_string_value(json_object_get(p->golden, "task")));
+	p->task->find_parent(p, p->parent);
 }
 
 static void place_close(struct place *p)
@@ -106,6 +128,8 @@ static char *added_text(const struct place *p, json_t *prompt, json_t *ids)
 	json_t *body = NULL, *answer = NULL, *all;
 	char *before, *after, *added;
 
+	if (!p->task->continues)
+		return detokenize(p, ids);
 	if (json_is_string(prompt)) {
 		body = json_pack("{s:s, s:O}", "model", p->family, "prompt", prompt);
 		answer = must_call(&p->daemon, p->key, "POST", "/v1/tokenize", body);
@@ -170,7 +194,7 @@ static void check_top(const struct place *p, const json_t *expected, const json_
 	}
 }
 
-static void check_forward(const struct place *p)
+static void check_causal(const struct place *p)
 {
 	const json_t *c;
 	size_t i;
@@ -200,6 +224,45 @@ static void check_forward(const struct place *p)
 	}
 }
 
+/* The decoder's greedy tokens and what each was worth, after the encoder has read ids. */
+static void check_seq2seq(const struct place *p)
+{
+	const json_t *c;
+	size_t i;
+
+	json_array_foreach (json_object_get(p->golden, "forward"), i, c) {
+		const json_t *greedy = json_object_get(c, "greedy_12"),
+		             *want = json_object_get(c, "logprobs_of_greedy");
+		json_t *body = json_pack("{s:s, s:O, s:i, s:f, s:i}", "model", p->family, "prompt",
+		        json_object_get(c, "ids"), "max_tokens", (int)json_array_size(greedy), "temperature",
+		        0.0, "logprobs", 1);
+		json_t *answer = must_call(&p->daemon, p->key, "POST", "/v1/completions", body);
+		const json_t *choice = json_array_get(json_object_get(answer, "choices"), 0);
+		const json_t *got = json_object_get(json_object_get(choice, "logprobs"), "token_logprobs");
+		json_t *expected = json_array();
+
+		assert_true(json_array_size(got) > 0);
+		for (size_t k = 0; k < json_array_size(got); k++)
+			json_array_append(expected, json_array_get(want, k));
+		assert_near("logprobs_of_greedy", got, expected, LOGPROB_TOLERANCE);
+		check_greedy(p, p->family, json_object_get(c, "ids"), greedy);
+		json_decref(expected);
+		json_decref(body);
+		json_decref(answer);
+	}
+}
+
+/* An encoder's hidden states are not on the wire; an untrained base classifies nothing, and says so. */
+static void check_encoder(const struct place *p)
+{
+	json_t *body = json_pack("{s:s, s:s}", "model", p->family, "input", "a text");
+	struct answer a = http_call(&p->daemon, p->key, "POST", "/v1/classify", body);
+
+	assert_int_equal(a.status, 400);
+	answer_fini(&a);
+	json_decref(body);
+}
+
 /* The request of a golden's run: its hyperparameters in the wire's names. */
 static json_t *job_request(
         const struct place *p, const char *file, const json_t *golden_hyper, int epochs, const json_t *red)
@@ -216,7 +279,7 @@ static json_t *job_request(
 	assert_non_null(hyper);
 	if (red)
 		json_object_update(adapter, (json_t *)red);
-	return json_pack("{s:s, s:s, s:{s:s, s:{s:o}}, s:o}", "model", p->family, "training_file", file,
+	return json_pack("{s:s, s:s, s:{s:s, s:{s:o}}, s:o}", "model", p->parent, "training_file", file,
 	        "method", "type", "supervised", "supervised", "hyperparameters", hyper, "adapter", adapter);
 }
 
@@ -273,11 +336,12 @@ static void check_adapter(const struct place *p, const struct answer *content)
 	assert_int_equal(safetensors_count(got), safetensors_count(want));
 	for (size_t i = 0; i < safetensors_count(want); i++) {
 		const struct tensor *w = safetensors_at(want, i), *g = safetensors_find(got, w->name);
-		float a[1024], b[1024];
+		static float a[MAX_TENSOR], b[MAX_TENSOR];
 
 		assert_non_null(g);
 		assert_int_equal(g->type, TENSOR_F32);
 		assert_int_equal(g->n_elements, w->n_elements);
+		assert_true(w->n_elements <= MAX_TENSOR);
 		assert_int_equal(tensor_read_f32(w, 0, w->n_elements, a), OK);
 		assert_int_equal(tensor_read_f32(g, 0, g->n_elements, b), OK);
 		for (size_t k = 0; k < w->n_elements; k++)
@@ -302,13 +366,87 @@ static void check_training(const struct place *p, const char *file)
 	struct answer content = adapter_content(p, done);
 
 	check_metric(p, job, "train_loss", json_object_get(train, "loss_per_step"), LOSS_TOLERANCE);
-	check_metric(p, job, "grad_norm", json_object_get(train, "grad_norm_per_step"), 1e-3);
+	check_metric(p, job, "grad_norm", json_object_get(train, "grad_norm_per_step"), p->task->norms);
 	check_metric(p, job, "label_tokens", json_object_get(train, "label_tokens_per_step"), 0);
 	check_adapter(p, &content);
-	check_greedy(p, json_string_value(json_object_get(done, "fine_tuned_model")),
-	        json_object_get(tuned, "text"), json_object_get(tuned, "greedy_16"));
+	p->task->check_tuned(p, json_string_value(json_object_get(done, "fine_tuned_model")), tuned);
 	answer_fini(&content);
 	json_decref(done);
+}
+
+/* ---- what the tasks differ in ---- */
+
+static void check_continuation(const struct place *p, const char *model, const json_t *tuned)
+{
+	check_greedy(p, model, json_object_get(tuned, "text"), json_object_get(tuned, p->task->greedy));
+}
+
+static void check_probs(const struct place *p, const char *model, const json_t *tuned)
+{
+	const json_t *want = json_object_get(tuned, "probs");
+	json_t *body = json_pack(
+	        "{s:s, s:[O, s]}", "model", model, "input", json_object_get(tuned, "text"), "another");
+	json_t *answer = must_call(&p->daemon, p->key, "POST", "/v1/classify", body);
+	const json_t *data = json_object_get(answer, "data"), *first = json_array_get(data, 0);
+	const json_t *probs = json_object_get(first, "probs");
+	char best[24];
+	size_t k = 0;
+
+	assert_int_equal(json_array_size(data), 2);
+	assert_near("probs", probs, want, PROB_TOLERANCE);
+	for (size_t i = 1; i < json_array_size(want); i++)
+		if (json_number_value(json_array_get(want, i)) > json_number_value(json_array_get(want, k)))
+			k = i;
+	snprintf(best, sizeof(best), "%zu", k);
+	assert_string_equal(json_string_value(json_object_get(first, "label")), best);
+	assert_int_equal(json_integer_value(json_object_get(first, "num_classes")), json_array_size(want));
+	json_decref(body);
+	json_decref(answer);
+}
+
+static void parent_is_base(const struct place *p, char parent[256])
+{
+	snprintf(parent, 256, "%s", p->family);
+}
+
+/* The golden's own start of the head, imported as an adapter that edits nothing. */
+static void parent_is_head(const struct place *p, char parent[256])
+{
+	static const char begin[] = "--x\r\nContent-Disposition: form-data; name=\"file\"; "
+	                            "filename=\"head.safetensors\"\r\n\r\n";
+	static const char end[] = "\r\n--x--\r\n";
+	struct buf form = {0}, file = {0};
+	struct answer a;
+	char path[256];
+
+	snprintf(path, sizeof(path), GOLDEN_DIR "%s/classifier_init.safetensors", p->family);
+	assert_int_equal(buf_read_file(&file, path, 1 << 20), OK);
+	assert_int_equal(buf_append(&form, begin, sizeof(begin) - 1), OK);
+	assert_int_equal(buf_append(&form, file.data, file.len), OK);
+	assert_int_equal(buf_append(&form, end, sizeof(end) - 1), OK);
+	a = http_raw(&p->daemon, p->key, "POST", "/v1/adapters", "multipart/form-data; boundary=x", form.data,
+	        form.len);
+	if (a.status != 200)
+		fail_msg("import: %ld %s", a.status, a.text);
+	snprintf(parent, 256, "%s", json_string_value(json_object_get(a.json, "id")));
+	answer_fini(&a);
+	buf_fini(&form);
+	buf_fini(&file);
+}
+
+static const struct task tasks[] = {
+        {"causal", "greedy_16", true, 1e-3, parent_is_base, check_causal, check_continuation},
+        {"seq2seq", "greedy_12", false, 3e-3, parent_is_base, check_seq2seq, check_continuation},
+        {"classify", NULL, false, 1e-3, parent_is_head, check_encoder, check_probs},
+};
+
+static const struct task *task_named(const char *name)
+{
+	for (size_t i = 0; i < sizeof(tasks) / sizeof(tasks[0]); i++)
+		if (strcmp(tasks[i].name, name) == 0)
+			return &tasks[i];
+	fail_msg("no task is called %s", name);
+	return NULL;
 }
 
 /* Sums of a module's vectors after the last step; a part that is not trained is its start value. */
@@ -385,7 +523,7 @@ static void check_family(const char *family)
 
 	place_open(&p, family);
 	check_tokenizer(&p);
-	check_forward(&p);
+	p.task->check_forward(&p);
 	upload_lines(&p, SIZE_MAX, all);
 	upload_lines(&p, 12, twelve);
 	check_training(&p, all);
@@ -411,12 +549,26 @@ static void test_llama3_over_http(void **state)
 	check_family("llama3");
 }
 
+static void test_roberta_over_http(void **state)
+{
+	(void)state;
+	check_family("roberta");
+}
+
+static void test_t5_over_http(void **state)
+{
+	(void)state;
+	check_family("t5");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_gpt2_over_http),
 	        cmocka_unit_test(test_llama2_over_http),
 	        cmocka_unit_test(test_llama3_over_http),
+	        cmocka_unit_test(test_roberta_over_http),
+	        cmocka_unit_test(test_t5_over_http),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

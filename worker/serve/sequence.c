@@ -54,6 +54,7 @@ enum err sequence_new(
 	q->n_rows = q->max_tokens > 0 ? sequence_rows_of(r) : 1; /* scoring a prompt needs no beams */
 	if (r->n_choices > 0)
 		q->n_choices = r->n_choices;
+	q->start = sample_history_start(r, info);
 	note_ends(q, info);
 	rng_seed(&q->rng, r->sample.seed);
 	*out = q;
@@ -72,7 +73,7 @@ static enum err begin_text(struct sequence *q, const struct tokenizer *t)
 	q->stop = NULL;
 	q->stop_found = false;
 	buf_consume(&q->text, q->text.len);
-	e = detok_new(t, r->prompt, r->n_prompt, &q->detok);
+	e = detok_new(t, q->start.prompt, q->start.n_prompt, &q->detok);
 	if (!e && r->n_stops > 0)
 		e = stop_scan_new(r->n_stops, r->stops, &q->stop);
 	return e;
@@ -243,7 +244,7 @@ static enum err sample(struct sequence *q, const struct model_info *info, struct
         const float *logits, struct serve_token *t, struct token_logprob *top)
 {
 	const struct serve_request *r = &q->request;
-	struct sample_history history = sample_history_start(r, info);
+	struct sample_history history = q->start;
 	enum err e;
 
 	history.generated = q->generated;

@@ -25,6 +25,7 @@ struct sequence {
 	size_t n_outputs;   /* of the head, when it is to be classified */
 	size_t n_rows;      /* of the batch it takes: one, or as many as it has beams */
 	size_t n_choices;
+	struct sample_history start; /* what its text continues */
 	size_t n_ends;
 	int32_t ends[MODEL_MAX_EOS + 1]; /* what ends the text */
 

@@ -177,12 +177,29 @@ static enum err name_classes(struct label_set *s, struct labels *out)
 	return OK;
 }
 
+/* The classes of a head without names, called by their numbers. */
+static enum err name_by_number(size_t n, struct labels *out)
+{
+	*out = (struct labels){.kind = LABELS_CLASSES, .n = n};
+	out->names = mem_calloc(n, sizeof(*out->names));
+	if (!out->names)
+		return ERR_MEM;
+	for (size_t i = 0; i < n; i++) {
+		out->names[i] = mem_printf("%zu", i);
+		if (!out->names[i])
+			return ERR_MEM;
+	}
+	return OK;
+}
+
 enum err label_set_decide(struct label_set *s, struct labels *out, struct why *why)
 {
 	const struct labels *known = s->known;
 
-	if (known && (known->names || known->kind == LABELS_NUMBER || !s->text))
+	if (known && (known->names || known->kind == LABELS_NUMBER))
 		return labels_copy(known, out);
+	if (known && !s->text)
+		return name_by_number(known->n, out);
 	if (s->wanted == LABELS_NUMBER || s->fraction) {
 		*out = (struct labels){.kind = LABELS_NUMBER, .n = 1};
 		return OK;
