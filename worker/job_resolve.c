@@ -89,19 +89,18 @@ static enum err fill_preset(
 		return ERR_MEM;
 	job_spec_fill(spec, hyperparameters);
 	json_decref(hyperparameters);
+	/* A recipe's limit is none where the context is shorter. */
+	if (!job_spec_asked(spec, "max_length") && spec->max_length > base->max_positions)
+		spec->max_length = 0;
 	return OK;
 }
 
 enum err job_spec_prepare(struct job_spec *spec, const struct model_info *base, struct why *why)
 {
-	size_t asked = spec->max_length;
 	enum err e = fill_preset(spec, base, NULL, why);
 
 	if (e != OK)
 		return e;
-	/* A recipe's limit is none where the context is shorter. */
-	if (!asked && spec->max_length > base->max_positions)
-		spec->max_length = 0;
 	if (spec->max_length > base->max_positions)
 		return why_param(why, ERR_INVALID, "hyperparameters.max_length",
 		        "max_length is %zu; the base's context is %zu tokens", spec->max_length,
