@@ -98,7 +98,7 @@ check: deps-if-missing
 	@$(MAKE) --no-print-directory check-run
 
 check-run:
-	@sh tests/check.sh
+	+@sh tests/check.sh
 
 check-variant: $(TESTS) programs
 	@OUT=$(OUT) sh tests/run.sh $(TESTS)
