@@ -91,16 +91,16 @@ static enum err understand(struct import *im)
 static enum err describe(struct import *im)
 {
 	struct worker *w = exchange_worker(im->x);
-	json_t *spec = adapter_spec_json(adapter_layout_spec(im->layout));
+	const char *from = im->file->filename ? im->file->filename : "";
 	enum err e;
 
-	im->manifest = json_pack("{s:s, s:O, s:O, s:O, s:O, s:o}", "base_hash",
-	        model_info(worker_model(w))->hash, "method", json_object_get(spec, "type"), "positions",
-	        json_object_get(spec, "positions"), "parts", json_object_get(spec, "parts"), "layers",
-	        json_object_get(spec, "layers"), "imported_from",
-	        wire_string(im->file->filename ? im->file->filename : ""));
-	json_decref(spec);
-	e = im->manifest ? adapter_write(im->layout, im->params, im->manifest, &im->content) : ERR_MEM;
+	im->manifest = adapter_manifest(im->layout);
+	if (!im->manifest ||
+	        json_object_set_new(
+	                im->manifest, "base_hash", json_string(model_info(worker_model(w))->hash)) ||
+	        json_object_set_new(im->manifest, "imported_from", wire_string(from)))
+		return ERR_MEM;
+	e = adapter_write(im->layout, im->params, im->manifest, &im->content);
 	/* The store's copy names the base too, as a job's does; the file's bytes depend on the base alone. */
 	if (!e && json_object_set_new(im->manifest, "base", json_string(worker_base_name(w))))
 		e = ERR_MEM;

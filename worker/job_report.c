@@ -158,20 +158,18 @@ json_t *job_report_manifest(
         const struct model_info *base, const struct job_spec *spec, const struct job_data *data, size_t steps)
 {
 	const struct labels *labels = &data->train.labels;
-	json_t *adapter = adapter_spec_json(&spec->adapter),
-	       *hyperparameters = job_spec_hyperparameters(spec);
-	json_t *manifest = json_pack("{s:s, s:O, s:O, s:O, s:O, s:s, s:O, s:I, s:I}", "base_hash", base->hash,
-	        "method", json_object_get(adapter, "type"), "positions",
-	        json_object_get(adapter, "positions"), "parts", json_object_get(adapter, "parts"), "layers",
-	        json_object_get(adapter, "layers"), "data_sha256", data->train_sha256, "hyperparameters",
-	        hyperparameters, "seed", (json_int_t)spec->seed, "steps", (json_int_t)steps);
+	json_t *adapter = adapter_manifest(data->layout);
+	json_t *manifest = json_pack("{s:s, s:s, s:o, s:I, s:I}", "base_hash", base->hash, "data_sha256",
+	        data->train_sha256, "hyperparameters", job_spec_hyperparameters(spec), "seed",
+	        (json_int_t)spec->seed, "steps", (json_int_t)steps);
+	int failed = !manifest || !adapter || json_object_update(manifest, adapter);
 
 	json_decref(adapter);
-	json_decref(hyperparameters);
-	if (manifest && ((data->has_valid && json_object_set_new(manifest, "validation_sha256",
-	                                             json_string(data->valid_sha256)) < 0) ||
-	                        (labels->names &&
-	                                json_object_set_new(manifest, "labels", labels_json(labels)) < 0))) {
+	if (!failed && data->has_valid)
+		failed = json_object_set_new(manifest, "validation_sha256", json_string(data->valid_sha256));
+	if (!failed && labels->names)
+		failed = json_object_set_new(manifest, "labels", labels_json(labels));
+	if (failed) {
 		json_decref(manifest);
 		return NULL;
 	}

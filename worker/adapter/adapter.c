@@ -26,8 +26,9 @@ void adapter_backward(const struct edit_run *run, size_t site, float *dh, size_t
 float *adapter_shift_grads(const struct adapter_layout *l, size_t site, float *grads)
 {
 	const struct slot *slot = &l->slots[site];
+	unsigned shift = l->method->shift(slot);
 
-	return slot->parts & PART_BIAS ? grads + slot_part_offset(slot, PART_BIAS) : NULL;
+	return shift ? grads + slot_part_offset(slot, shift) : NULL;
 }
 
 bool adapter_affine(

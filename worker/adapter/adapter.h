@@ -22,9 +22,23 @@
 #define ADAPTER_MAX_LAYERS 256
 #define ADAPTER_MAX_LABELS 1024
 
-/* Where edits may sit, in the paper's words. */
-enum position { POSITION_FFN = 1, POSITION_ATTN = 2, POSITION_QKV = 4 };
-enum part { PART_SCALE = 1, PART_BIAS = 2 };
+/* Where edits may sit, in the paper's words; RES: on the stream after a branch's residual add, and after the
+ * norm where it follows the sum. */
+enum position {
+	POSITION_FFN = 1,
+	POSITION_ATTN = 2,
+	POSITION_QKV = 4,
+	POSITION_FFN_RES = 8,
+	POSITION_ATTN_RES = 16
+};
+/* PART_LN: a layer norm behind scale and bias, with a weight and a bias of its own. */
+enum part {
+	PART_SCALE = 1,
+	PART_BIAS = 2,
+	PART_LN_WEIGHT = 4,
+	PART_LN_BIAS = 8,
+	PART_LN = PART_LN_WEIGHT | PART_LN_BIAS
+};
 /* Rows of the table in method.h. */
 enum adapter_method { METHOD_RED };
 
@@ -47,13 +61,20 @@ struct adapter_spec {
 
 /* RED as in the paper: ffn, scale and bias, all layers. */
 void adapter_spec_default(struct adapter_spec *spec);
-/* Read the wire form {"type":"red","positions":[..],"parts":[..],"layers":"all"|[..]}; NULL gives the
- * default. ERR_INVALID with why->param such as "adapter.positions". */
+/* Read the wire form
+ * {"type":"red","positions":[..],"parts":[..],"layers":"all"|[..],"ln":false,"res":false}; NULL gives the
+ * default. "ln" in parts is the same as "ln":true, beside which parts may be empty. "res":true moves ffn and
+ * attn behind their residuals; as positions of their own these are "res" and "attn_res". ERR_INVALID with
+ * why->param such as "adapter.positions". */
 enum err adapter_spec_parse(const json_t *json, struct adapter_spec *spec, struct why *why);
 /* The wire form, a new reference; NULL when memory is short. */
 json_t *adapter_spec_json(const struct adapter_spec *spec);
 
 struct adapter_layout; /* opaque */
+
+/* What a manifest says of an adapter: the wire form's members, "type" as "method", and "trainable_params". A
+ * new reference; NULL when memory is short. */
+json_t *adapter_manifest(const struct adapter_layout *l);
 
 /* Lay out spec over a base's sites (copied). ERR_INVALID when it selects no module, or a layer that is not
  * there. */
@@ -85,7 +106,8 @@ const struct adapter_spec *adapter_layout_spec(const struct adapter_layout *l);
  * have other outputs; to_params may have been written to then. */
 enum err adapter_transfer(const struct adapter_layout *from, const float *from_params,
         const struct adapter_layout *to, float *to_params);
-/* Start values: every edit the identity, the head zero. params (n_params). */
+/* Start values: every edit the identity (of a layer norm, weight 1 and bias 0: it still norms), the head
+ * zero. params (n_params). */
 void adapter_layout_start(const struct adapter_layout *l, float *params);
 
 /* A run of consecutive rows of a batch under one adapter. */
@@ -93,7 +115,9 @@ struct edit_run {
 	size_t n_rows;
 	const struct adapter_layout *layout; /* borrowed; NULL = the base, unedited */
 	const float *params;                 /* borrowed (n_params) */
-	float strength;                      /* 1 as trained, 0 the base: 1 + s*(scale-1), s*bias */
+	/* 1 as trained, 0 the base's own bits, between them h + s * (edit(h) - h): of scale and bias that is
+	 * 1 + s*(scale-1) and s*bias. */
+	float strength;
 };
 
 /* Edit h (sum of n_rows, width of site; row distance ldh) in place, run by run. */
@@ -112,9 +136,10 @@ float *adapter_shift_grads(const struct adapter_layout *l, size_t site, float *g
 bool adapter_affine(
         const struct adapter_layout *l, const float *params, size_t site, float *scale, float *shift);
 
-/* Serialise as safetensors: F32 tensors (1, width) named NAME.delta_vector.activation_scaling / _bias in site
- * order, then the head's classifier.{dense,out_proj}.{weight,bias}, with `manifest` (a JSON object or NULL)
- * as __metadata__ {"manifest": "..."}. Same input, same bytes. Appends to out. */
+/* Serialise as safetensors: F32 tensors (1, width) named NAME.delta_vector.activation_scaling / _bias, and
+ * (width) named .activation_ln.weight / .bias, in site order, then the head's
+ * classifier.{dense,out_proj}.{weight,bias}, with `manifest` (a JSON object or NULL) as __metadata__
+ * {"manifest": "..."}. Same input, same bytes. Appends to out. */
 enum err adapter_write(
         const struct adapter_layout *l, const float *params, const json_t *manifest, struct buf *out);
 /* Read what adapter_write() wrote, or any safetensors of those names, against a base's sites. On success

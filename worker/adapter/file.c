@@ -26,7 +26,9 @@ static int add_entry(
 	json_t *entry;
 
 	snprintf(name, sizeof(name), "%s%s", site, part->tensor);
-	entry = json_pack("{s:s, s:[i, I], s:[I, I]}", "dtype", "F32", "shape", 1, (json_int_t)width,
+	entry = json_pack("{s:s, s:o, s:[I, I]}", "dtype", "F32", "shape",
+	        part->vector ? json_pack("[I]", (json_int_t)width)
+	                     : json_pack("[i, I]", 1, (json_int_t)width),
 	        "data_offsets", (json_int_t)*at, (json_int_t)end);
 	*at = end;
 	return json_object_set_new(header, name, entry);
@@ -280,6 +282,15 @@ static enum err place_tensor(const struct method *m, const struct tensor *t, con
 	return OK;
 }
 
+/* Parts that are there together: what the file lacks of them stays the identity. */
+static void complete_parts(const struct method *m, size_t n_sites, unsigned *parts)
+{
+	for (size_t i = 0; i < n_sites; i++)
+		for (size_t p = 0; p < m->n_parts; p++)
+			if (parts[i] & m->parts[p].bit)
+				parts[i] |= method_parts_named(m, m->parts[p].name);
+}
+
 static enum err place_tensors(const struct method *m, const struct tensor *const *tensors, size_t n,
         const struct site *sites, size_t n_sites, struct found *f, struct why *why)
 {
@@ -293,6 +304,7 @@ static enum err place_tensors(const struct method *m, const struct tensor *const
 		return ERR_MEM;
 	for (size_t i = 0; !e && i < n; i++)
 		e = place_tensor(m, tensors[i], sites, n_sites, f, why);
+	complete_parts(m, n_sites, f->parts);
 	return e ? e : check_head(sites, n_sites, f, why);
 }
 
@@ -371,7 +383,10 @@ static enum err load(const struct tensor *const *tensors, size_t n, const struct
 	if (e)
 		return e;
 	out->params = mem_calloc(out->layout->n_params, sizeof(*out->params));
-	return out->params ? read_params(out->layout, &out->found, out->params, why) : ERR_MEM;
+	if (!out->params)
+		return ERR_MEM;
+	adapter_layout_start(out->layout, out->params);
+	return read_params(out->layout, &out->found, out->params, why);
 }
 
 enum err layout_from_tensors(const struct tensor *const *tensors, size_t n, const struct site *sites,

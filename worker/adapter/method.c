@@ -22,6 +22,16 @@ bool method_find(const char *type, enum adapter_method *out)
 	return false;
 }
 
+unsigned method_parts_named(const struct method *m, const char *name)
+{
+	unsigned bits = 0;
+
+	for (size_t i = 0; i < m->n_parts; i++)
+		if (strcmp(m->parts[i].name, name) == 0)
+			bits |= m->parts[i].bit;
+	return bits;
+}
+
 size_t slot_part_offset(const struct slot *slot, unsigned bit)
 {
 	size_t n_before = (size_t)__builtin_popcount(slot->parts & (bit - 1));

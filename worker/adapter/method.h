@@ -7,12 +7,14 @@
 
 #include "worker/adapter/adapter.h"
 
-/* One trained vector, as wide as the module's output. */
+/* One trained vector, as wide as the module's output. Parts of one name are there together or not at all. */
 struct method_part {
 	unsigned bit;       /* of enum part */
 	const char *name;   /* in specs */
 	const char *tensor; /* in files, after the module's name */
 	float start;        /* the identity */
+	bool option;        /* not of the default; in specs a boolean of its own */
+	bool vector;        /* in files (width) rather than (1,width) */
 };
 
 /* The place of one edited module in the parameter vector: the vectors of `parts`, lowest bit first. */
@@ -29,6 +31,8 @@ struct method {
 	/* Edit n_rows rows of h in place; params and grads point at the layout's start, not at the slot's. */
 	void (*forward)(const struct slot *slot, const float *params, float strength, size_t n_rows, float *h,
 	        size_t ldh);
+	/* The part that is a constant shift of the edited output; 0 = there is none. */
+	unsigned (*shift)(const struct slot *slot);
 	/* As adapter_affine(); the slot is edited. */
 	bool (*affine)(const struct slot *slot, const float *params, float *scale, float *shift);
 	/* As adapter_backward(). */
@@ -39,6 +43,9 @@ struct method {
 const struct method *method_get(enum adapter_method m);
 /* By its name in specs; false when there is none. */
 bool method_find(const char *type, enum adapter_method *out);
+
+/* The bits of all parts of that name; 0 = there is none. */
+unsigned method_parts_named(const struct method *m, const char *name);
 
 /* Where a part's vector begins in the parameter vector; the slot has that part. */
 size_t slot_part_offset(const struct slot *slot, unsigned bit);

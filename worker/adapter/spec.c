@@ -2,21 +2,26 @@
 #include "worker/adapter/adapter.h"
 #include "worker/adapter/method.h"
 
+#include <stdio.h>
 #include <string.h>
 
+/* Those after the residual are also ffn and attn of a spec that says "res":true. */
 static const struct {
 	const char *name;
-	unsigned bit;
-} positions[] = {{"ffn", POSITION_FFN}, {"attn", POSITION_ATTN}, {"qkv", POSITION_QKV}};
+	unsigned bit, after_residual;
+} positions[] = {{"ffn", POSITION_FFN, POSITION_FFN_RES}, {"attn", POSITION_ATTN, POSITION_ATTN_RES},
+        {"qkv", POSITION_QKV, 0}, {"res", POSITION_FFN_RES, 0}, {"attn_res", POSITION_ATTN_RES, 0}};
+#define POSITION_NAMES "\"ffn\", \"attn\", \"qkv\", \"res\", \"attn_res\""
 
 #define N_POSITIONS (sizeof(positions) / sizeof(positions[0]))
 
-static unsigned all_parts(const struct method *m)
+static unsigned default_parts(const struct method *m)
 {
 	unsigned bits = 0;
 
 	for (size_t i = 0; i < m->n_parts; i++)
-		bits |= m->parts[i].bit;
+		if (!m->parts[i].option)
+			bits |= m->parts[i].bit;
 	return bits;
 }
 
@@ -25,7 +30,7 @@ void adapter_spec_default(struct adapter_spec *spec)
 	memset(spec, 0, sizeof(*spec));
 	spec->method = METHOD_RED;
 	spec->positions = POSITION_FFN;
-	spec->parts = all_parts(method_get(METHOD_RED));
+	spec->parts = default_parts(method_get(METHOD_RED));
 	spec->all_layers = true;
 }
 
@@ -34,14 +39,6 @@ static unsigned position_bit(const char *name)
 	for (size_t i = 0; i < N_POSITIONS; i++)
 		if (strcmp(positions[i].name, name) == 0)
 			return positions[i].bit;
-	return 0;
-}
-
-static unsigned part_bit(const struct method *m, const char *name)
-{
-	for (size_t i = 0; i < m->n_parts; i++)
-		if (strcmp(m->parts[i].name, name) == 0)
-			return m->parts[i].bit;
 	return 0;
 }
 
@@ -66,12 +63,12 @@ static enum err parse_positions(const json_t *j, struct adapter_spec *spec, stru
 		bit = json_is_string(item) ? position_bit(json_string_value(item)) : 0;
 		if (!bit)
 			return why_param(why, ERR_INVALID, "adapter.positions",
-			        "adapter.positions[%zu] is none of \"ffn\", \"attn\", \"qkv\"", i);
+			        "adapter.positions[%zu] is none of " POSITION_NAMES, i);
 		bits |= bit;
 	}
 	if (!bits)
 		return why_param(why, ERR_INVALID, "adapter.positions",
-		        "adapter.positions must be an array of one or more of \"ffn\", \"attn\", \"qkv\"");
+		        "adapter.positions must be an array of one or more of " POSITION_NAMES);
 	spec->positions = bits;
 	return OK;
 }
@@ -85,17 +82,70 @@ static enum err parse_parts(const json_t *j, struct adapter_spec *spec, struct w
 
 	if (!j)
 		return OK;
+	if (!json_is_array(j))
+		return why_param(why, ERR_INVALID, "adapter.parts", "adapter.parts must be an array");
 	json_array_foreach (j, i, item) {
-		bit = json_is_string(item) ? part_bit(m, json_string_value(item)) : 0;
+		bit = json_is_string(item) ? method_parts_named(m, json_string_value(item)) : 0;
 		if (!bit)
 			return why_param(why, ERR_INVALID, "adapter.parts",
-			        "adapter.parts[%zu] is none of \"scale\", \"bias\"", i);
+			        "adapter.parts[%zu] is none of \"scale\", \"bias\", \"ln\"", i);
 		bits |= bit;
 	}
-	if (!bits)
-		return why_param(why, ERR_INVALID, "adapter.parts",
-		        "adapter.parts must be an array of one or both of \"scale\", \"bias\"");
 	spec->parts = bits;
+	return OK;
+}
+
+/* A boolean of the spec; *out is true only when it is there and true. */
+static enum err parse_flag(const json_t *json, const char *key, bool *out, struct why *why)
+{
+	const json_t *j = json_object_get(json, key);
+	char param[32];
+
+	if (j && !json_is_boolean(j)) {
+		snprintf(param, sizeof(param), "adapter.%s", key);
+		return why_param(why, ERR_INVALID, param, "%s must be true or false", param);
+	}
+	*out = json_is_true(j);
+	return OK;
+}
+
+/* The parts that are asked for outside of "parts". */
+static enum err parse_options(const json_t *json, struct adapter_spec *spec, struct why *why)
+{
+	const struct method *m = method_get(spec->method);
+
+	for (size_t i = 0; i < m->n_parts; i++) {
+		bool wanted = false;
+		enum err e = m->parts[i].option ? parse_flag(json, m->parts[i].name, &wanted, why) : OK;
+
+		if (e)
+			return e;
+		spec->parts |= wanted ? m->parts[i].bit : 0;
+	}
+	return spec->parts ? OK
+	                   : why_param(why, ERR_INVALID, "adapter.parts",
+	                             "adapter.parts must name one or more of \"scale\", \"bias\", \"ln\"");
+}
+
+static enum err parse_residual(const json_t *json, struct adapter_spec *spec, struct why *why)
+{
+	unsigned bits = 0;
+	bool after = false, any = false;
+	enum err e = parse_flag(json, "res", &after, why);
+
+	if (e || !after)
+		return e;
+	for (size_t i = 0; i < N_POSITIONS; i++) {
+		unsigned bit = spec->positions & positions[i].bit;
+
+		any = any || (bit && bit != POSITION_QKV);
+		bits |= bit && positions[i].after_residual ? positions[i].after_residual : bit;
+	}
+	if (!any)
+		return why_param(why, ERR_INVALID, "adapter.res",
+		        "adapter.res needs \"ffn\" or \"attn\" among adapter.positions: no residual is "
+		        "added to \"qkv\"");
+	spec->positions = bits;
 	return OK;
 }
 
@@ -122,23 +172,31 @@ static enum err parse_layers(const json_t *j, struct adapter_spec *spec, struct 
 	return OK;
 }
 
-static enum err check_keys(const json_t *json, struct why *why)
+static bool known_key(const struct method *m, const char *key)
 {
-	static const char *const known[] = {"type", "positions", "parts", "layers"};
+	static const char *const known[] = {"type", "positions", "parts", "layers", "res"};
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (strcmp(known[i], key) == 0)
+			return true;
+	for (size_t i = 0; i < m->n_parts; i++)
+		if (m->parts[i].option && strcmp(m->parts[i].name, key) == 0)
+			return true;
+	return false;
+}
+
+static enum err check_keys(const json_t *json, const struct adapter_spec *spec, struct why *why)
+{
 	json_t *object = (json_t *)json; /* iteration asks for it */
 	json_t *value;
 	const char *key;
 
-	json_object_foreach (object, key, value) {
-		bool found = false;
-
-		for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-			found = found || strcmp(known[i], key) == 0;
-		if (!found)
+	json_object_foreach (object, key, value)
+		if (!known_key(method_get(spec->method), key))
 			return why_param(why, ERR_INVALID, "adapter",
-			        "adapter knows \"type\", \"positions\", \"parts\" and \"layers\", not \"%s\"",
+			        "adapter knows \"type\", \"positions\", \"parts\", \"layers\", \"ln\" and "
+			        "\"res\", not \"%s\"",
 			        key);
-	}
 	return OK;
 }
 
@@ -154,13 +212,17 @@ enum err adapter_spec_parse(const json_t *json, struct adapter_spec *spec, struc
 	}
 	if (!json_is_object(json))
 		return why_param(why, ERR_INVALID, "adapter", "adapter must be an object");
-	e = check_keys(json, why);
+	e = parse_type(json_object_get(json, "type"), &s, why);
 	if (!e)
-		e = parse_type(json_object_get(json, "type"), &s, why);
+		e = check_keys(json, &s, why);
 	if (!e)
 		e = parse_positions(json_object_get(json, "positions"), &s, why);
 	if (!e)
 		e = parse_parts(json_object_get(json, "parts"), &s, why);
+	if (!e)
+		e = parse_options(json, &s, why);
+	if (!e)
+		e = parse_residual(json, &s, why);
 	if (!e)
 		e = parse_layers(json_object_get(json, "layers"), &s, why);
 	if (!e)
@@ -183,23 +245,68 @@ static json_t *layers_json(const struct adapter_spec *spec)
 	return layers;
 }
 
+static json_t *positions_json(const struct adapter_spec *spec, bool after_residual)
+{
+	json_t *names = json_array();
+	int failed = 0;
+
+	for (size_t i = 0; i < N_POSITIONS; i++) {
+		unsigned after = after_residual ? positions[i].after_residual : 0;
+		bool hidden = after_residual && (positions[i].bit & (POSITION_FFN_RES | POSITION_ATTN_RES));
+
+		if ((spec->positions & (positions[i].bit | after)) && !hidden)
+			failed |= json_array_append_new(names, json_string(positions[i].name));
+	}
+	if (failed) {
+		json_decref(names);
+		return NULL;
+	}
+	return names;
+}
+
 json_t *adapter_spec_json(const struct adapter_spec *spec)
 {
 	const struct method *m = method_get(spec->method);
-	json_t *places = json_array(), *parts = json_array();
-	int failed = 0;
+	/* "res":true speaks for all positions that there are */
+	bool after_residual = (spec->positions & (POSITION_FFN_RES | POSITION_ATTN_RES)) &&
+	                      !(spec->positions & (POSITION_FFN | POSITION_ATTN));
+	json_t *parts = json_array(), *json;
+	int failed = !parts;
 
-	for (size_t i = 0; i < N_POSITIONS; i++)
-		if (spec->positions & positions[i].bit)
-			failed |= json_array_append_new(places, json_string(positions[i].name));
-	for (size_t i = 0; i < m->n_parts; i++)
-		if (spec->parts & m->parts[i].bit)
-			failed |= json_array_append_new(parts, json_string(m->parts[i].name));
+	json = json_pack("{s:s, s:o, s:O, s:o}", "type", m->type, "positions",
+	        positions_json(spec, after_residual), "parts", parts, "layers", layers_json(spec));
+	for (size_t i = 0; i < m->n_parts; i++) {
+		const struct method_part *part = &m->parts[i];
+
+		if (!(spec->parts & part->bit))
+			continue;
+		if (part->option)
+			failed |= json_object_set_new(json, part->name, json_true());
+		else
+			failed |= json_array_append_new(parts, json_string(part->name));
+	}
+	if (after_residual)
+		failed |= json_object_set_new(json, "res", json_true());
+	json_decref(parts);
 	if (failed) {
-		json_decref(places);
-		json_decref(parts);
+		json_decref(json);
 		return NULL;
 	}
-	return json_pack("{s:s, s:o, s:o, s:o}", "type", m->type, "positions", places, "parts", parts,
-	        "layers", layers_json(spec));
+	return json;
+}
+
+json_t *adapter_manifest(const struct adapter_layout *l)
+{
+	json_t *manifest = adapter_spec_json(adapter_layout_spec(l));
+	json_int_t n = (json_int_t)adapter_layout_n_params(l);
+
+	if (!manifest)
+		return NULL;
+	if (json_object_set(manifest, "method", json_object_get(manifest, "type")) ||
+	        json_object_del(manifest, "type") ||
+	        json_object_set_new(manifest, "trainable_params", json_integer(n))) {
+		json_decref(manifest);
+		return NULL;
+	}
+	return manifest;
 }

@@ -174,6 +174,7 @@ static void add_attention_sites(const struct arch *a, struct stack *s, enum atte
 		add_site(s, module_of(kind, MODULE_V), POSITION_QKV, kv, q + kv);
 	}
 	add_site(s, module_of(kind, MODULE_ATTN_OUT), POSITION_ATTN, a->width, 0);
+	add_site(s, module_of(kind, MODULE_ATTN_RES), POSITION_ATTN_RES, a->width, 0);
 }
 
 /* What follows from the kind of model and the number of layers in each stack. */
@@ -194,6 +195,7 @@ static void arch_fill_stacks(struct arch *a)
 		if (s->cross)
 			add_attention_sites(a, s, ATTENTION_CROSS);
 		add_site(s, MODULE_FFN_DOWN, POSITION_FFN, a->width, 0);
+		add_site(s, MODULE_FFN_RES, POSITION_FFN_RES, a->width, 0);
 		a->n_layers += s->n_layers;
 		a->n_sites += s->n_layers * s->n_layer_sites;
 	}
@@ -297,6 +299,15 @@ size_t arch_site(const struct arch *a, size_t layer, enum module module)
 	return a->n_sites;
 }
 
+void arch_module_path(const struct arch *a, size_t layer, enum module module, char path[SITE_NAME_SIZE])
+{
+	const struct stack *s = arch_stack(a, layer);
+	const char *name = s->names->modules[module];
+
+	snprintf(path, SITE_NAME_SIZE, "%s%s.%zu%s%s", a->family->prefix, s->names->layers,
+	        layer - s->first_layer, *name ? "." : "", name);
+}
+
 enum err arch_sites(const struct arch *a, struct site **out, size_t *n)
 {
 	struct site *sites = mem_calloc(a->n_sites, sizeof(*sites));
@@ -313,8 +324,7 @@ enum err arch_sites(const struct arch *a, struct site **out, size_t *n)
 			site->position = kind->position;
 			site->layer = i / s->n_layer_sites;
 			site->width = kind->width;
-			snprintf(site->name, sizeof(site->name), "%s%s.%zu.%s", a->family->prefix,
-			        s->names->layers, site->layer, s->names->modules[kind->module]);
+			arch_module_path(a, s->first_layer + site->layer, kind->module, site->name);
 		}
 	}
 	*out = sites;

@@ -27,18 +27,21 @@ enum module {
 	MODULE_K,
 	MODULE_V,
 	MODULE_ATTN_OUT,
-	/* The same six again, of cross-attention. */
+	MODULE_ATTN_RES, /* what gives the stream after the branch has joined it */
+	/* The same seven again, of cross-attention. */
 	MODULE_CROSS_NORM,
 	MODULE_CROSS_QKV,
 	MODULE_CROSS_Q,
 	MODULE_CROSS_K,
 	MODULE_CROSS_V,
 	MODULE_CROSS_OUT,
+	MODULE_CROSS_RES,
 	MODULE_FFN_NORM,
 	MODULE_FFN_GATE,
 	MODULE_FFN_UP,
 	MODULE_FFN_UP_ALONE, /* what "up" is called where there is no gate, if not the same */
 	MODULE_FFN_DOWN,
+	MODULE_FFN_RES,
 	MODULE_COUNT
 };
 
@@ -55,7 +58,7 @@ struct layer_site {
 	size_t width;
 	size_t column; /* of q, k, v: where its output lies in the row [q | k | v] */
 };
-#define ARCH_MAX_LAYER_SITES 9
+#define ARCH_MAX_LAYER_SITES 12
 
 /* Layers of one form; an encoder-decoder has two stacks. Layers and sites are numbered through all. */
 struct stack {
@@ -106,9 +109,11 @@ struct arch {
 
 /* What a family adds to the one transformer: names, and how its config.json is read. */
 struct stack_names {
-	const char *layers;                /* "h" in "transformer.h.0.attn.c_proj" */
-	const char *modules[MODULE_COUNT]; /* path below the layer; NULL = the family has none */
-	const char *relative_bias;         /* likewise */
+	const char *layers; /* "h" in "transformer.h.0.attn.c_proj" */
+	/* Path below the layer, "" = the layer itself; NULL = the family has none. Where no module gives the
+	 * stream after a branch, RES is a name of ours. */
+	const char *modules[MODULE_COUNT];
+	const char *relative_bias; /* likewise */
 	const char *final_norm;
 };
 
@@ -153,8 +158,11 @@ static inline const struct stack *arch_stack(const struct arch *a, size_t layer)
 	return &a->stacks[layer >= a->stacks[0].n_layers];
 }
 
-/* The site of a module in a layer; n_sites when there is none. */
+/* The site of a module in a layer; n_sites when there is none. A RES follows the OUT or DOWN of its branch.
+ */
 size_t arch_site(const struct arch *a, size_t layer, enum module module);
+/* The whole path of a module that the family has. */
+void arch_module_path(const struct arch *a, size_t layer, enum module module, char path[SITE_NAME_SIZE]);
 /* All sites of the base, mem_free(*out). ERR_MEM. */
 enum err arch_sites(const struct arch *a, struct site **out, size_t *n);
 

@@ -30,10 +30,10 @@ static bool ffn_branch_backward(
 	const struct ffn_weights *w = &p->m->weights.layers[layer].ffn;
 	size_t N = p->n_rows, C = a->width, F = a->ffn_width, site = arch_site(a, layer, MODULE_FFN_DOWN);
 
-	if (g->floor > site)
+	if (g->floor > site + 1)
 		return false;
 	branch_join_backward(p, &w->norm, site, &s->branch, g, dx);
-	if (g->floor == site)
+	if (g->floor >= site)
 		return false;
 	linear_backward(&w->down, N, g->d_branch, C, 0, g->d_hidden, F);
 	if (a->gated) {

@@ -170,10 +170,10 @@ bool attention_branch_backward(const struct pass *p, size_t layer, enum attentio
 	bool below = g->floor < projection_site(p, layer, kind, 0);
 	float *shift = key_shift_grads(p, layer, kind, g->grads);
 
-	if (g->floor > out)
+	if (g->floor > out + 1)
 		return false;
 	branch_join_backward(p, &w->norm, out, &s->branch, g, dx);
-	if (g->floor == out)
+	if (g->floor >= out)
 		return false;
 	linear_backward(&w->out, p->n_rows, g->d_branch, a->width, 0, g->d_attn, w->out.n_in);
 	g->attend_backward(p, layer, kind, s, g);

@@ -78,6 +78,9 @@ void branch_join(const struct pass *p, const struct norm *norm, size_t site, con
 	vec_add(N * C, sum, t->branch);
 	if (a->post_norm)
 		norm_forward(a, norm, N, sum, x_out, s->mean, s->rstd);
+	if (s->stream)
+		memcpy(s->stream, x_out, N * C * sizeof(*x_out));
+	adapter_forward(p->runs, p->n_runs, site + 1, x_out, C);
 }
 
 void branch_join_backward(const struct pass *p, const struct norm *norm, size_t site,
@@ -86,6 +89,7 @@ void branch_join_backward(const struct pass *p, const struct norm *norm, size_t 
 	const struct arch *a = &p->m->arch;
 	size_t N = p->n_rows, C = a->width;
 
+	adapter_backward(p->runs, site + 1, dx, C, s->stream, C, g->grads);
 	if (a->post_norm) {
 		memset(g->d_branch, 0, N * C * sizeof(*dx));
 		norm_backward(a, norm, N, dx, s->x_sum, s->mean, s->rstd, g->d_branch);

@@ -57,9 +57,11 @@ const struct family family_gpt2 = {
                 .modules = {[MODULE_NORM] = "ln_1",
                         [MODULE_QKV] = "attn.c_attn",
                         [MODULE_ATTN_OUT] = "attn.c_proj",
+                        [MODULE_ATTN_RES] = "attn_residual",
                         [MODULE_FFN_NORM] = "ln_2",
                         [MODULE_FFN_UP] = "mlp.c_fc",
-                        [MODULE_FFN_DOWN] = "mlp.c_proj"},
+                        [MODULE_FFN_DOWN] = "mlp.c_proj",
+                        [MODULE_FFN_RES] = ""},
                 .final_norm = "ln_f"},
         .embedding = "wte",
         .position_embedding = "wpe",
@@ -187,10 +189,12 @@ static enum err llama_configure(const json_t *c, struct arch *a, struct why *why
 	                [MODULE_K] = "self_attn.k_proj",                                                     \
 	                [MODULE_V] = "self_attn.v_proj",                                                     \
 	                [MODULE_ATTN_OUT] = "self_attn.o_proj",                                              \
+	                [MODULE_ATTN_RES] = "attn_residual",                                                 \
 	                [MODULE_FFN_NORM] = "post_attention_layernorm",                                      \
 	                [MODULE_FFN_GATE] = "mlp.gate_proj",                                                 \
 	                [MODULE_FFN_UP] = "mlp.up_proj",                                                     \
-	                [MODULE_FFN_DOWN] = "mlp.down_proj"},                                                \
+	                [MODULE_FFN_DOWN] = "mlp.down_proj",                                                 \
+	                [MODULE_FFN_RES] = ""},                                                              \
 	        .final_norm = "norm"},                                                                       \
 	.embedding = "embed_tokens", .head = "lm_head"
 

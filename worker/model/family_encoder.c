@@ -54,9 +54,11 @@ static enum err bert_shape(const json_t *c, struct arch *a, struct why *why)
 	                [MODULE_K] = "attention.self.key",                                                   \
 	                [MODULE_V] = "attention.self.value",                                                 \
 	                [MODULE_ATTN_OUT] = "attention.output.dense",                                        \
+	                [MODULE_ATTN_RES] = "attention.output",                                              \
 	                [MODULE_FFN_NORM] = "output.LayerNorm",                                              \
 	                [MODULE_FFN_UP] = "intermediate.dense",                                              \
-	                [MODULE_FFN_DOWN] = "output.dense"}},                                                \
+	                [MODULE_FFN_DOWN] = "output.dense",                                                  \
+	                [MODULE_FFN_RES] = "output"}},                                                       \
 	.embedding = "embeddings.word_embeddings", .position_embedding = "embeddings.position_embeddings",   \
 	.type_embedding = "embeddings.token_type_embeddings", .embedding_norm = "embeddings.LayerNorm"
 

@@ -95,7 +95,7 @@ static enum err write_piece(struct folder *f, const struct fold_tensor *t, size_
 		        tensor_type_name(t->source->type));
 	for (size_t i = 0; e && i < n; i++) {
 		x[i] *= e->scale[by_row ? row : column + i];
-		if (t->kind != FOLD_WEIGHT)
+		if (t->kind == FOLD_BIAS || t->kind == FOLD_NEW)
 			x[i] += e->shift[column + i];
 	}
 	return write_numbers(f, t, x, n);

@@ -21,6 +21,11 @@ void fold_plan_fini(struct fold_plan *p)
 	shards_close(p->shards);
 }
 
+static bool after_residual(const struct site *site)
+{
+	return site->position == POSITION_FFN_RES || site->position == POSITION_ATTN_RES;
+}
+
 static enum err read_edits(
         struct fold_plan *p, const struct adapter_layout *l, const float *params, struct why *why)
 {
@@ -38,6 +43,11 @@ static enum err read_edits(
 		e->shift = mem_calloc(m->sites[i].width, sizeof(*e->shift));
 		if (!e->scale || !e->shift)
 			return ERR_MEM;
+		if (after_residual(&m->sites[i]) && !m->arch.post_norm)
+			return why_set(why, ERR_UNSUPPORTED,
+			        "the edit of %s is on the residual stream, which no weight of family %s "
+			        "gives, and cannot be folded",
+			        m->sites[i].name, m->arch.family->name);
 		if (!adapter_affine(l, params, i, e->scale, e->shift))
 			return why_set(why, ERR_UNSUPPORTED,
 			        "the edit of %s is more than a scale and a bias and cannot be folded",
@@ -58,6 +68,9 @@ static bool has_bias(const struct arch *a, enum position position)
 		return a->attn_out_bias;
 	case POSITION_QKV:
 		return a->qkv_bias;
+	case POSITION_FFN_RES:
+	case POSITION_ATTN_RES:
+		return a->norm == NORM_LAYER;
 	}
 	return false;
 }
@@ -132,16 +145,31 @@ static enum err changed(const struct fold_plan *p, const char *module, const cha
 	        p->model->dir, module, what);
 }
 
-/* What is to become of the tensor `what` of a site's module. */
+/* Whose tensors take the edit of a site: its module's, or those of the norm that gives the stream of an
+ * encoder. */
+static void folded_module(const struct model *m, const struct site *site, char path[SITE_NAME_SIZE])
+{
+	enum module norm = site->position == POSITION_FFN_RES ? MODULE_FFN_NORM : MODULE_NORM;
+
+	if (after_residual(site))
+		arch_module_path(&m->arch, site->layer, norm, path);
+	else
+		memcpy(path, site->name, SITE_NAME_SIZE);
+}
+
+/* What is to become of a tensor of a site's module. */
 static enum err mark(struct fold_plan *p, size_t site, enum fold_kind kind, struct why *why)
 {
 	const struct site *s = &p->model->sites[site];
-	const char *what = kind == FOLD_WEIGHT ? "weight" : "bias";
-	const struct tensor *t = find_tensor(p, s->name, what);
+	const char *what = kind == FOLD_BIAS ? "bias" : "weight";
+	char module[SITE_NAME_SIZE];
+	const struct tensor *t;
 	size_t n_dims = kind == FOLD_WEIGHT ? 2 : 1, dim = n_dims == 2 && p->model->arch.transposed;
 
+	folded_module(p->model, s, module);
+	t = find_tensor(p, module, what);
 	if (!t || t->n_dims != n_dims || t->shape[dim] != s->width)
-		return changed(p, s->name, what, why);
+		return changed(p, module, what, why);
 	for (size_t i = 0; i < p->n_tensors; i++)
 		if (p->tensors[i].source == t) {
 			p->tensors[i].kind = kind;
@@ -158,7 +186,7 @@ static enum err mark_edits(struct fold_plan *p, struct why *why)
 	for (size_t i = 0; !e && i < m->n_sites; i++) {
 		if (!p->edits[i].scale)
 			continue;
-		e = mark(p, i, FOLD_WEIGHT, why);
+		e = mark(p, i, after_residual(&m->sites[i]) ? FOLD_GAIN : FOLD_WEIGHT, why);
 		if (!e && has_bias(&m->arch, m->sites[i].position))
 			e = mark(p, i, FOLD_BIAS, why);
 	}
@@ -169,13 +197,11 @@ static enum err mark_edits(struct fold_plan *p, struct why *why)
 static enum err add_bias(struct fold_plan *p, size_t layer, enum module module, struct why *why)
 {
 	const struct model *m = p->model;
-	const struct stack *stack = arch_stack(&m->arch, layer);
 	struct fold_tensor t = {.kind = FOLD_NEW};
 	char path[SITE_NAME_SIZE];
 	enum err e;
 
-	snprintf(path, sizeof(path), "%s%s.%zu.%s", m->arch.family->prefix, stack->names->layers,
-	        layer - stack->first_layer, stack->names->modules[module]);
+	arch_module_path(&m->arch, layer, module, path);
 	t.source = find_tensor(p, path, "weight");
 	if (!t.source || t.source->n_dims != 2)
 		return changed(p, path, "weight", why);

@@ -17,6 +17,7 @@ struct fold_edit {
 enum fold_kind {
 	FOLD_COPY,   /* as it is */
 	FOLD_WEIGHT, /* (n_out,n_in), or (n_in,n_out) when the base stores it so: times scale along n_out */
+	FOLD_GAIN,   /* (n_out), a norm's weight: times scale */
 	FOLD_BIAS,   /* scale * bias + shift */
 	FOLD_NEW,    /* a bias the base has not: shift, or zeros without an edit */
 };

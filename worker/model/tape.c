@@ -60,7 +60,8 @@ static bool edits(const struct layer_plan *l, enum module module)
 	return site < l->arch->n_sites && (!l->layout || adapter_layout_edits(l->layout, site));
 }
 
-/* A norm's input is what its gradient needs: the stream before the branch, or after the sum. */
+/* A norm's input is what its gradient needs: the stream before the branch, or after the sum. module: the one
+ * that gives the branch; the next is the stream that leaves it. */
 static struct branch_state cut_branch(struct cutter *c, const struct layer_plan *l, enum module module)
 {
 	size_t N = l->n_rows, C = l->arch->width;
@@ -73,6 +74,7 @@ static struct branch_state cut_branch(struct cutter *c, const struct layer_plan 
 	s.mean = cut_floats(c, N);
 	s.rstd = cut_floats(c, N);
 	s.raw = edits(l, module) ? cut_floats(c, N * C) : NULL;
+	s.stream = edits(l, module + 1) ? cut_floats(c, N * C) : NULL;
 	return s;
 }
 
@@ -108,10 +110,10 @@ static void cut_layer(struct cutter *c, const struct layer_plan *l, struct block
 static struct block_state forgotten(struct block_state s)
 {
 	for (size_t i = 0; i < 2; i++) {
-		s.attn[i].branch.raw = s.attn[i].lse = NULL;
+		s.attn[i].branch.raw = s.attn[i].branch.stream = s.attn[i].lse = NULL;
 		s.attn[i].raw = (struct qkv){0};
 	}
-	s.ffn.branch.raw = NULL;
+	s.ffn.branch.raw = s.ffn.branch.stream = NULL;
 	return s;
 }
 

@@ -3,7 +3,7 @@
  * runs through block_forward() and block_backward(), driven by struct arch. Internal to model/.
  *
  * A branch reads the residual stream, and what it gives is edited and added to it. Its norm comes before it
- * (GPT-2, LLaMA, T5) or after the sum (BERT).
+ * (GPT-2, LLaMA, T5) or after the sum (BERT). The stream that leaves a branch may be edited too.
  *
  * Letters: N rows of the pass, M rows of the source (cross-attention's keys), S either, C width, W width of
  * the row [q | k | v], O = H*D width of attention's output, F feed-forward width. A pass belongs to one
@@ -38,7 +38,8 @@ struct branch_state {
 	float *x_in;        /* (N,C) the stream entering */
 	float *x_sum;       /* (N,C) the stream before the norm that follows; post_norm only; may be x_in */
 	float *mean, *rstd; /* (N) of the norm */
-	float *raw;         /* (N,C) before the edit, or NULL */
+	float *raw;         /* (N,C) the module's output before its edit, or NULL */
+	float *stream;      /* (N,C) the stream leaving before its edit, or NULL */
 };
 
 struct attention_state {
@@ -140,11 +141,12 @@ struct attention block_attention(const struct model *m, size_t layer, enum atten
 /* What the module of a branch reads: s->x_in, normed into t->normed where the norm comes first. */
 const float *branch_begin(const struct pass *p, const struct norm *norm, const struct branch_state *s,
         const struct block_scratch *t);
-/* Join t->branch (N,C), a module's output, to the stream: x_out (N,C). */
+/* Join t->branch (N,C), the output of the module of `site`, to the stream: x_out (N,C), whose own site is the
+ * next one. */
 void branch_join(const struct pass *p, const struct norm *norm, size_t site, const struct branch_state *s,
         const struct block_scratch *t, float *x_out);
-/* The way back through the join: dx becomes the gradient of the sum, and g->d_branch that of the module's
- * output before the edit. */
+/* The way back through the join: dx, of x_out, becomes the gradient of the sum, and g->d_branch that of the
+ * module's output before the edit. */
 void branch_join_backward(const struct pass *p, const struct norm *norm, size_t site,
         const struct branch_state *s, const struct block_grads *g, float *dx);
 /* g->d_branch, the gradient of what branch_begin() gave, added to dx. */

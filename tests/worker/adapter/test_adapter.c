@@ -5,11 +5,11 @@
 
 enum { WIDTH = 300, LD = 307, N_SITES = 6, SITE = 5 }; /* wider than a chunk of the weakened edit */
 
-/* Two layouts over one base, with random numbers. */
+/* Three layouts over one base, with random numbers. */
 struct fixture {
 	struct site *sites;
-	struct adapter_layout *both, *bias;
-	float *both_params, *bias_params;
+	struct adapter_layout *both, *bias, *norm;
+	float *both_params, *bias_params, *norm_params;
 };
 
 static void fixture_init(struct fixture *f)
@@ -24,14 +24,19 @@ static void fixture_init(struct fixture *f)
 	assert_int_equal(adapter_layout_new(&spec, f->sites, N_SITES, &f->both, NULL), OK);
 	spec.parts = PART_BIAS;
 	assert_int_equal(adapter_layout_new(&spec, f->sites, N_SITES, &f->bias, NULL), OK);
+	spec.parts = PART_SCALE | PART_BIAS | PART_LN;
+	assert_int_equal(adapter_layout_new(&spec, f->sites, N_SITES, &f->norm, NULL), OK);
 	f->both_params = random_floats(&r, adapter_layout_n_params(f->both), 2);
 	f->bias_params = random_floats(&r, adapter_layout_n_params(f->bias), 2);
+	f->norm_params = random_floats(&r, adapter_layout_n_params(f->norm), 2);
 }
 
 static void fixture_fini(struct fixture *f)
 {
 	adapter_layout_free(f->both);
 	adapter_layout_free(f->bias);
+	adapter_layout_free(f->norm);
+	free(f->norm_params);
 	free(f->both_params);
 	free(f->bias_params);
 	free(f->sites);
@@ -70,6 +75,55 @@ static void test_each_run_has_its_own_edit(void **state)
 		assert_same_bits(edited + t * LD + WIDTH, h + t * LD + WIDTH, LD - WIDTH, "gap");
 	free(h);
 	free(edited);
+	fixture_fini(&f);
+}
+
+/* The layer norm sees scaled and shifted values; a weakened one lies between the row and what it becomes. */
+static void test_a_norm_stands_behind_scale_and_bias(void **state)
+{
+	struct rng r = {.state = 16};
+	struct fixture f;
+	float *h = random_floats(&r, 3 * LD, 1), *edited = copied_floats(h, 3 * LD);
+	double mean = 0, square = 0, y[WIDTH];
+
+	(void)state;
+	fixture_init(&f);
+	{
+		const struct edit_run runs[] = {{1, f.norm, f.norm_params, 1}, {1, f.norm, f.norm_params, 0},
+		        {1, f.norm, f.norm_params, 0.5f}};
+		const float *scale = f.norm_params + 4 * WIDTH, *bias = scale + WIDTH, *weight = bias + WIDTH,
+		            *shift = weight + WIDTH;
+
+		memcpy(h + 2 * LD, h, LD * sizeof(*h));
+		memcpy(edited + 2 * LD, h, LD * sizeof(*h));
+		adapter_forward(runs, 3, SITE, edited, LD);
+		for (size_t c = 0; c < WIDTH; c++)
+			mean += (y[c] = (double)h[c] * (double)scale[c] + (double)bias[c]) / WIDTH;
+		for (size_t c = 0; c < WIDTH; c++)
+			square += (y[c] - mean) * (y[c] - mean) / WIDTH;
+		for (size_t c = 0; c < WIDTH; c++) {
+			y[c] = (y[c] - mean) / sqrt(square + 1e-5) * (double)weight[c] + (double)shift[c];
+			assert_close((double)edited[c], y[c], 1e-5, 1e-5, "normed", c);
+			assert_close((double)edited[2 * LD + c], (y[c] + (double)h[c]) / 2, 1e-5, 1e-5,
+			        "half way", c);
+		}
+		assert_same_bits(edited + LD, h + LD, LD, "strength 0");
+		assert_false(adapter_affine(f.norm, f.norm_params, SITE, edited, edited + WIDTH));
+	}
+	free(h);
+	free(edited);
+	fixture_fini(&f);
+}
+
+static void test_a_constant_shift_is_the_last_bias(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	fixture_init(&f);
+	assert_ptr_equal(adapter_shift_grads(f.both, SITE, f.both_params), f.both_params + 3 * WIDTH);
+	assert_ptr_equal(adapter_shift_grads(f.norm, SITE, f.norm_params), f.norm_params + 7 * WIDTH);
+	assert_null(adapter_shift_grads(f.norm, 3, f.norm_params));
 	fixture_fini(&f);
 }
 
@@ -132,7 +186,7 @@ static double loss(
 	return sum;
 }
 
-static void check_gradient(const struct adapter_layout *l, float *params)
+static void check_gradient(const struct adapter_layout *l, float *params, float step, double tolerance)
 {
 	enum { T = 4 };
 	size_t n = adapter_layout_n_params(l);
@@ -147,12 +201,13 @@ static void check_gradient(const struct adapter_layout *l, float *params)
 		float kept = params[i];
 		double slope;
 
-		params[i] = kept + 0.5f;
+		params[i] = kept + step;
 		slope = loss(l, params, h, dy, T);
-		params[i] = kept - 0.5f;
+		params[i] = kept - step;
 		slope -= loss(l, params, h, dy, T);
 		params[i] = kept;
-		assert_close((double)grads[i], 3 + slope, 1e-5, 1e-4, "gradient, accumulated", i);
+		assert_close((double)grads[i], 3 + slope / (2 * (double)step), 1e-5, tolerance,
+		        "gradient, accumulated", i);
 	}
 	free(h), free(dy), free(dh), free(grads);
 }
@@ -163,8 +218,9 @@ static void test_gradients_match_finite_differences(void **state)
 
 	(void)state;
 	fixture_init(&f);
-	check_gradient(f.both, f.both_params);
-	check_gradient(f.bias, f.bias_params);
+	check_gradient(f.both, f.both_params, 0.5f, 1e-4);
+	check_gradient(f.bias, f.bias_params, 0.5f, 1e-4);
+	check_gradient(f.norm, f.norm_params, 0.02f, 2e-3);
 	fixture_fini(&f);
 }
 
@@ -172,6 +228,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_each_run_has_its_own_edit),
+	        cmocka_unit_test(test_a_norm_stands_behind_scale_and_bias),
+	        cmocka_unit_test(test_a_constant_shift_is_the_last_bias),
 	        cmocka_unit_test(test_sites_not_edited_are_left_alone),
 	        cmocka_unit_test(test_company_does_not_show),
 	        cmocka_unit_test(test_gradients_match_finite_differences),

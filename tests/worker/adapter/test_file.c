@@ -168,6 +168,31 @@ static void test_other_spellings_are_read_and_missing_parts_are_identity(void **
 	buf_fini(&b);
 }
 
+/* Named and shaped as PyTorch's layer norm is; what is missing of it is the identity. */
+static void test_a_norm_is_written_and_read(void **state)
+{
+	static const char header[] =
+	        "{" TENSOR("h.1.mlp.c_proj.delta_vector.activation_ln.weight", "F32", "[2]", "0", "8") "}";
+	static const char written[] = "\"transformer.h.1.mlp.c_proj.delta_vector.activation_ln.bias\":"
+	                              "{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,16]}";
+	static const float data[] = {3, 5};
+	struct adapter_layout *l = NULL;
+	float *params = NULL;
+	struct buf b = {0}, out = {0};
+
+	make_file(&b, header, data, sizeof(data));
+	assert_int_equal(adapter_read(b.data, b.len, *state, N_SITES, &l, &params, NULL, NULL), OK);
+	assert_int_equal(adapter_layout_spec(l)->parts, PART_LN);
+	assert_int_equal(adapter_layout_n_params(l), 4);
+	assert_true(params[0] == 3 && params[1] == 5 && params[2] == 0 && params[3] == 0);
+	assert_int_equal(adapter_write(l, params, NULL, &out), OK);
+	assert_non_null(memmem(out.data, out.len, written, strlen(written)));
+	adapter_layout_free(l);
+	mem_free(params);
+	buf_fini(&b);
+	buf_fini(&out);
+}
+
 static void assert_refused(
         void **state, const char *header, const void *data, size_t n, enum err want, const char *word)
 {
@@ -305,6 +330,7 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(test_writing_fails_whole, make_sites, free_sites),
 	        cmocka_unit_test_setup_teardown(
 	                test_other_spellings_are_read_and_missing_parts_are_identity, make_sites, free_sites),
+	        cmocka_unit_test_setup_teardown(test_a_norm_is_written_and_read, make_sites, free_sites),
 	        cmocka_unit_test_setup_teardown(test_what_does_not_fit_is_refused, make_sites, free_sites),
 	        cmocka_unit_test_setup_teardown(test_an_ambiguous_name_is_refused, make_sites, free_sites),
 	        cmocka_unit_test_setup_teardown(test_damaged_files_do_no_harm, make_sites, free_sites),

@@ -44,6 +44,8 @@ static void test_trainable_numbers_are_the_papers(void **state)
 	assert_int_equal(count(&ffn, gpt2_sites(36, 1280), 108), 92160);
 	assert_int_equal(count(&ffn, llama_sites(32, 4096, 4096), 160), 262144);
 	assert_int_equal(count(&scale, llama_sites(32, 4096, 4096), 160), 131072);
+	ffn.parts |= PART_LN;
+	assert_int_equal(count(&ffn, llama_sites(32, 4096, 4096), 160), 2 * 262144);
 	assert_int_equal(count(&all, gpt2_sites(2, 10), 6), 2 * 2 * 50);
 	assert_int_equal(count(&all, llama_sites(3, 16, 4), 15), 3 * 2 * (3 * 16 + 2 * 4));
 }

@@ -62,6 +62,34 @@ static void test_positions_parts_and_layers_are_read(void **state)
 		assert_int_equal(spec.layers[i], i == 0 || i == 3 || i == 255);
 }
 
+static void test_norm_and_residual_are_options(void **state)
+{
+	static const struct {
+		const char *text;
+		unsigned positions, parts;
+	} cases[] = {
+	        {"{\"ln\":true}", POSITION_FFN, PART_SCALE | PART_BIAS | PART_LN},
+	        {"{\"parts\":[\"bias\",\"ln\"]}", POSITION_FFN, PART_BIAS | PART_LN},
+	        {"{\"parts\":[\"scale\"],\"ln\":true}", POSITION_FFN, PART_SCALE | PART_LN},
+	        {"{\"parts\":[],\"ln\":true}", POSITION_FFN, PART_LN},
+	        {"{\"ln\":false,\"res\":false}", POSITION_FFN, PART_SCALE | PART_BIAS},
+	        {"{\"res\":true}", POSITION_FFN_RES, PART_SCALE | PART_BIAS},
+	        {"{\"res\":true,\"positions\":[\"qkv\",\"attn\"]}", POSITION_ATTN_RES | POSITION_QKV,
+	                PART_SCALE | PART_BIAS},
+	        {"{\"positions\":[\"res\",\"ffn\",\"attn_res\"]}",
+	                POSITION_FFN | POSITION_FFN_RES | POSITION_ATTN_RES, PART_SCALE | PART_BIAS},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct adapter_spec spec;
+
+		assert_int_equal(parse(cases[i].text, &spec, NULL), OK);
+		assert_int_equal(spec.positions, cases[i].positions);
+		assert_int_equal(spec.parts, cases[i].parts);
+	}
+}
+
 static void test_what_is_wrong_is_named(void **state)
 {
 	static const struct {
@@ -87,6 +115,12 @@ static void test_what_is_wrong_is_named(void **state)
 	        {"{\"layers\":[1.5]}", "adapter.layers"},
 	        {"{\"layers\":[\"1\"]}", "adapter.layers"},
 	        {"{\"position\":[\"ffn\"]}", "adapter"},
+	        {"{\"ln\":1}", "adapter.ln"},
+	        {"{\"ln\":null}", "adapter.ln"},
+	        {"{\"res\":\"yes\"}", "adapter.res"},
+	        {"{\"res\":true,\"positions\":[\"qkv\"]}", "adapter.res"},
+	        {"{\"parts\":[],\"ln\":false}", "adapter.parts"},
+	        {"{\"scale\":true}", "adapter"},
 	};
 
 	(void)state;
@@ -111,6 +145,11 @@ static void test_wire_form_is_written_and_read_back(void **state)
 	        "{\"type\":\"red\",\"positions\":[\"ffn\",\"attn\",\"qkv\"],\"parts\":[\"scale\"],\"layers\":"
 	        "[0,7]}",
 	        "{\"type\":\"red\",\"positions\":[\"attn\"],\"parts\":[\"bias\"],\"layers\":[255]}",
+	        "{\"type\":\"red\",\"positions\":[\"ffn\"],\"parts\":[],\"layers\":\"all\",\"ln\":true}",
+	        "{\"type\":\"red\",\"positions\":[\"ffn\",\"attn\",\"qkv\"],\"parts\":[\"scale\"],\"layers\":"
+	        "\"all\",\"ln\":true,\"res\":true}",
+	        "{\"type\":\"red\",\"positions\":[\"ffn\",\"attn_res\"],\"parts\":[\"scale\"],\"layers\":"
+	        "\"all\"}",
 	};
 
 	(void)state;
@@ -135,6 +174,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_nothing_said_is_red_as_in_the_paper),
 	        cmocka_unit_test(test_positions_parts_and_layers_are_read),
+	        cmocka_unit_test(test_norm_and_residual_are_options),
 	        cmocka_unit_test(test_what_is_wrong_is_named),
 	        cmocka_unit_test(test_wire_form_is_written_and_read_back),
 	};

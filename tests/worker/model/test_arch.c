@@ -72,19 +72,32 @@ static void test_sites_carry_hugging_face_names(void **state)
 	assert_int_equal(model_config_sites("{" LLAMA_SHAPE ",\"num_key_value_heads\":2,\"head_dim\":24}",
 	                         &sites, &n, NULL),
 	        OK);
-	assert_int_equal(n, 10);
+	assert_int_equal(n, 14);
 	assert_string_equal(sites[0].name, "model.layers.0.self_attn.q_proj");
 	assert_int_equal(sites[0].width, 96);
 	assert_string_equal(sites[1].name, "model.layers.0.self_attn.k_proj");
 	assert_int_equal(sites[1].width, 48);
-	assert_string_equal(sites[9].name, "model.layers.1.mlp.down_proj");
-	assert_int_equal(sites[9].width, 64);
-	assert_int_equal(sites[9].layer, 1);
+	assert_string_equal(sites[12].name, "model.layers.1.mlp.down_proj");
+	assert_int_equal(sites[12].width, 64);
+	assert_int_equal(sites[12].layer, 1);
+	assert_int_equal(sites[12].position, POSITION_FFN);
+	assert_string_equal(sites[13].name, "model.layers.1");
+	assert_int_equal(sites[13].position, POSITION_FFN_RES);
 	mem_free(sites);
 	assert_int_equal(model_config_sites("{\"model_type\":\"gpt2\"}", &sites, &n, NULL), OK);
-	assert_int_equal(n, 36);
+	assert_int_equal(n, 60);
 	assert_string_equal(sites[0].name, "transformer.h.0.attn.c_attn");
 	assert_int_equal(sites[0].width, 3 * 768);
+	mem_free(sites);
+	assert_int_equal(model_config_sites("{\"model_type\":\"roberta\"}", &sites, &n, NULL), OK);
+	assert_string_equal(sites[4].name, "encoder.layer.0.attention.output");
+	assert_string_equal(sites[6].name, "encoder.layer.0.output");
+	mem_free(sites);
+	assert_int_equal(
+	        model_config_sites("{\"model_type\":\"t5\",\"num_layers\":1}", &sites, &n, NULL), OK);
+	assert_string_equal(sites[6].name, "encoder.block.0.layer.1");
+	assert_string_equal(sites[16].name, "decoder.block.0.layer.1");
+	assert_int_equal(sites[16].position, POSITION_ATTN_RES);
 	mem_free(sites);
 }
 

@@ -57,6 +57,9 @@ static void fixture_close(struct fixture *f)
 	model_close(f->model);
 }
 
+/* Beside positions: a layer norm behind every edit. */
+#define WITH_NORM 64u
+
 /* positions 0: a head alone. */
 static struct adapter_layout *layout_for(
         const struct fixture *f, unsigned positions, const uint8_t *layers, size_t n_labels)
@@ -65,7 +68,8 @@ static struct adapter_layout *layout_for(
 	struct adapter_layout *l;
 
 	adapter_spec_default(&spec);
-	spec.positions = positions;
+	spec.positions = positions & ~WITH_NORM;
+	spec.parts |= positions & WITH_NORM ? PART_LN : 0;
 	if (layers) {
 		spec.all_layers = false;
 		memcpy(spec.layers, layers, 3);
@@ -218,8 +222,10 @@ static void check_gradient(
 
 static void test_gradients_match_finite_differences(void **state)
 {
-	static const unsigned positions[] = {
-	        0, POSITION_FFN, POSITION_ATTN, POSITION_QKV, POSITION_FFN | POSITION_ATTN | POSITION_QKV};
+	static const unsigned positions[] = {0, POSITION_FFN, POSITION_ATTN, POSITION_QKV, POSITION_FFN_RES,
+	        POSITION_ATTN_RES, POSITION_FFN | POSITION_ATTN | POSITION_QKV,
+	        POSITION_FFN | POSITION_ATTN | POSITION_QKV | WITH_NORM,
+	        POSITION_FFN | POSITION_FFN_RES | POSITION_ATTN_RES | WITH_NORM};
 	static const uint8_t layers[][3] = {{0, 1, 1}, {1, 0, 0}};
 	struct rng rng = {3};
 

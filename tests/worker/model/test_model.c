@@ -208,6 +208,9 @@ static void random_params(const struct adapter_layout *l, float *params, struct 
 		params[i] += (float)(rng_uniform(rng) - 0.5) * 0.2f;
 }
 
+/* Beside positions: a layer norm behind every edit. */
+#define WITH_NORM 64u
+
 static struct adapter_layout *layout_for(
         const struct model *m, unsigned positions, const uint8_t *layers, size_t n)
 {
@@ -217,7 +220,8 @@ static struct adapter_layout *layout_for(
 	size_t n_sites;
 
 	adapter_spec_default(&spec);
-	spec.positions = positions;
+	spec.positions = positions & ~WITH_NORM;
+	spec.parts |= positions & WITH_NORM ? PART_LN : 0;
 	if (layers) {
 		spec.all_layers = false;
 		memcpy(spec.layers, layers, n);
@@ -273,8 +277,10 @@ static void check_gradient(struct fixture *f, const struct adapter_layout *l, st
 
 static void test_gradients_match_finite_differences(void **state)
 {
-	static const unsigned positions[] = {
-	        POSITION_FFN, POSITION_ATTN, POSITION_QKV, POSITION_FFN | POSITION_ATTN | POSITION_QKV};
+	static const unsigned positions[] = {POSITION_FFN, POSITION_ATTN, POSITION_QKV, POSITION_FFN_RES,
+	        POSITION_ATTN_RES, POSITION_FFN | POSITION_ATTN | POSITION_QKV,
+	        POSITION_FFN | POSITION_ATTN | POSITION_QKV | WITH_NORM,
+	        POSITION_FFN | POSITION_FFN_RES | POSITION_ATTN_RES | WITH_NORM};
 	static const uint8_t upper[] = {0, 1, 1};
 	struct rng rng = {3};
 
