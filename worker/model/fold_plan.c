@@ -50,7 +50,8 @@ static enum err read_edits(
 			        m->sites[i].name, m->arch.family->name);
 		if (!adapter_affine(l, params, i, e->scale, e->shift))
 			return why_set(why, ERR_UNSUPPORTED,
-			        "the edit of %s is more than a scale and a bias and cannot be folded",
+			        "the edit of %s is more than a scale and a bias, such as a layer norm, and "
+			        "cannot be folded",
 			        m->sites[i].name);
 		for (size_t c = 0; c < m->sites[i].width; c++)
 			e->shifts = e->shifts || e->shift[c] != 0;
