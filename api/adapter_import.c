@@ -22,8 +22,8 @@
 struct import {
 	struct exchange *x;
 	struct form form;
-	const struct form_part *file; /* borrowed from form */
-	const char *name;             /* borrowed from form */
+	const struct form_part *file, *classifier; /* borrowed from form; classifier may be NULL */
+	const char *name;                          /* borrowed from form */
 	struct adapter_layout *layout;
 	float *params;
 	json_t *manifest;
@@ -50,6 +50,7 @@ static enum err read_form(struct import *im)
 	if (e)
 		return e;
 	im->file = form_find(&im->form, "file");
+	im->classifier = form_find(&im->form, "classifier");
 	name = form_find(&im->form, "name");
 	im->name = name ? name->content.data : "";
 	if (!im->file || !im->file->content.len)
@@ -63,9 +64,6 @@ static enum err read_form(struct import *im)
 		return why_param(why, ERR_INVALID, "name",
 		        "'name' has at most %d letters, digits, dots, dashes and underscores.",
 		        STORE_NAME_SIZE - 1);
-	if (form_find(&im->form, "classifier"))
-		return why_param(
-		        why, ERR_UNSUPPORTED, "classifier", "A classifier's file is not supported yet.");
 	return OK;
 }
 
@@ -73,17 +71,28 @@ static enum err read_form(struct import *im)
 static enum err understand(struct import *im)
 {
 	struct worker *w = exchange_worker(im->x);
+	const struct form_part *file = im->file, *head = im->classifier;
 	const struct site *sites;
+	struct why *why = &im->why;
 	size_t n_sites;
 	enum err e;
 
 	if (!w)
 		return why_set(&im->why, ERR_BUSY, "The daemon has no base model yet.");
 	sites = model_sites(worker_model(w), &n_sites);
-	e = adapter_import(im->file->content.data, im->file->content.len, sites, n_sites, &im->layout,
-	        &im->params, &im->why);
-	if (e && e != ERR_MEM)
-		why_param(&im->why, e, "file", "%s", strdupa(im->why.message));
+	if (head)
+		e = adapter_import_with_head(file->content.data, file->content.len, head->content.data,
+		        head->content.len, sites, n_sites, &im->layout, &im->params, why);
+	else
+		e = adapter_import(
+		        file->content.data, file->content.len, sites, n_sites, &im->layout, &im->params, why);
+	if (e && e != ERR_MEM && !why->param[0])
+		why_param(why, e, "file", "%s", strdupa(why->message));
+	if (!e && adapter_layout_head_labels(im->layout) &&
+	        model_info(worker_model(w))->kind != MODEL_ENCODER)
+		return why_param(why, ERR_MISMATCH, head ? "classifier" : "file",
+		        "The base %s does not classify: a classifier does not belong to it.",
+		        worker_base_name(w));
 	return e;
 }
 

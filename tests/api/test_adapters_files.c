@@ -2,93 +2,7 @@
  * Adapters over HTTP as files: those of PyTorch come in and answer as their goldens do, those that do not fit
  * are refused, and a folded checkpoint, served as a base of its own, answers as the adapter did.
  */
-#include "core/buf.h"
-#include "core/mem.h"
-#include "core/rng.h"
-#include "tests/support/daemon.h"
-#include "tests/support/golden.h"
-#include "worker/model/model.h"
-
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#define PTH_DIR GOLDEN_DIR "pth/"
-#define BOUNDARY "a-line-that-no-file-here-holds"
-#define LOGPROB_TOLERANCE 1e-4
-
-struct place {
-	struct daemon daemon;
-	char key[128];
-};
-
-static void place_open(struct place *p, const char *dir)
-{
-	const char *args[] = {"--model", dir, "--model-name", "base", NULL};
-
-	memset(p, 0, sizeof(*p));
-	daemon_init(&p->daemon);
-	daemon_start(&p->daemon, args);
-	must_tenant(&p->daemon, "ann", p->key);
-}
-
-static void place_close(struct place *p)
-{
-	daemon_stop(&p->daemon);
-	daemon_fini(&p->daemon);
-}
-
-static struct buf read_file(const char *path)
-{
-	struct buf b = {0};
-
-	assert_int_equal(buf_read_file(&b, path, (size_t)1 << 20), OK);
-	return b;
-}
-
-/* POST /v1/adapters with `file`, and other fields as "name=value" (NULL = none). */
-static struct answer post_adapter(
-        const struct place *p, const char *filename, const struct buf *file, const char *field)
-{
-	struct buf body = {0};
-	struct answer a;
-
-	assert_int_equal(buf_printf(&body,
-	                         "--" BOUNDARY "\r\nContent-Disposition: form-data; name=\"file\"; "
-	                         "filename=\"%s\"\r\n\r\n",
-	                         filename),
-	        OK);
-	assert_int_equal(buf_append(&body, file->data, file->len), OK);
-	if (field)
-		assert_int_equal(buf_printf(&body,
-		                         "\r\n--" BOUNDARY
-		                         "\r\nContent-Disposition: form-data; name=\"%.*s\"\r\n\r\n%s",
-		                         (int)strcspn(field, "="), field, strchr(field, '=') + 1),
-		        OK);
-	assert_int_equal(buf_puts(&body, "\r\n--" BOUNDARY "--\r\n"), OK);
-	a = http_raw(&p->daemon, p->key, "POST", "/v1/adapters", "multipart/form-data; boundary=" BOUNDARY,
-	        body.data, body.len);
-	buf_fini(&body);
-	return a;
-}
-
-/* Import a file from disk; the model's name goes to id. */
-static void must_import(const struct place *p, const char *path, const char *field, char id[256])
-{
-	struct buf file = read_file(path);
-	struct answer a = post_adapter(p, strrchr(path, '/') + 1, &file, field);
-
-	if (a.status != 200)
-		fail_msg("%s: %ld %s", path, a.status, a.text);
-	snprintf(id, 256, "%s", json_string_value(json_object_get(a.json, "id")));
-	answer_fini(&a);
-	buf_fini(&file);
-}
+#include "tests/api/adapter_place.h"
 
 /* The prompt's and the answer's log-probabilities under `model`. */
 static json_t *logprobs(const struct place *p, const char *model, const json_t *prompt, int max_tokens)
@@ -215,7 +129,7 @@ static void test_what_does_not_fit_is_refused_with_the_reason(void **state)
 	expect_refusal(&p, PTH_DIR "llama2-f16.pth", NULL, 422, "file", "belongs to no module of this base");
 	expect_refusal(&p, GOLDEN_DIR "gpt2/config.json", NULL, 400, "file", "header");
 	expect_refusal(&p, PTH_DIR "gpt2-f32.pth", "name=a:b", 400, "name", "letters");
-	expect_refusal(&p, PTH_DIR "gpt2-f32.pth", "classifier=x", 400, "classifier", "not supported yet");
+	expect_refusal(&p, PTH_DIR "gpt2-f32.pth", "classifier=x", 400, "classifier", "too few");
 	/* The legacy format's first pickle, and then one that would run a command. */
 	snprintf(path, sizeof(path), "%s/evil.pth", p.daemon.spawn.dir);
 	f = fopen(path, "wb");
@@ -228,63 +142,6 @@ static void test_what_does_not_fit_is_refused_with_the_reason(void **state)
 	assert_int_equal(fclose(f), 0);
 	expect_refusal(&p, path, NULL, 400, "file", "\"os system\"");
 	place_close(&p);
-}
-
-/* An adapter at every position of the base in dir, as a safetensors file. */
-static struct buf rich_adapter(const char *dir, unsigned parts)
-{
-	struct adapter_spec spec;
-	struct adapter_layout *l;
-	struct site *sites;
-	size_t n_sites;
-	char path[160];
-	struct buf config, out = {0};
-	struct rng rng;
-	float *params;
-
-	snprintf(path, sizeof(path), "%s/config.json", dir);
-	config = read_file(path);
-	assert_int_equal(model_config_sites(config.data, &sites, &n_sites, NULL), OK);
-	adapter_spec_default(&spec);
-	spec.positions = POSITION_FFN | POSITION_ATTN | POSITION_QKV;
-	spec.parts = parts;
-	assert_int_equal(adapter_layout_new(&spec, sites, n_sites, &l, NULL), OK);
-	params = mem_calloc(adapter_layout_n_params(l), sizeof(*params));
-	assert_non_null(params);
-	adapter_layout_start(l, params);
-	rng_seed(&rng, 7);
-	for (size_t i = 0; i < adapter_layout_n_params(l); i++)
-		params[i] += 0.6f * ((float)rng_uniform(&rng) - 0.5f);
-	assert_int_equal(adapter_write(l, params, NULL, &out), OK);
-	adapter_layout_free(l);
-	mem_free(params);
-	mem_free(sites);
-	buf_fini(&config);
-	return out;
-}
-
-/* Fetch the folded checkpoint of a model and unpack it into dir with the system's tar. */
-static void must_fold(const struct place *p, const char *model, const char *dir)
-{
-	char path[512], command[512];
-	struct answer a;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/v1/adapters/%s/content?format=folded", model);
-	a = http_call(&p->daemon, p->key, "GET", path, NULL);
-	if (a.status != 200)
-		fail_msg("%ld %s", a.status, a.text);
-	assert_string_equal(a.content_type, "application/x-tar");
-	snprintf(command, sizeof(command), "mkdir '%s'", dir);
-	assert_int_equal(system(command), 0);
-	snprintf(path, sizeof(path), "%s/x.tar", dir);
-	f = fopen(path, "wb");
-	assert_non_null(f);
-	assert_int_equal(fwrite(a.text, 1, a.length, f), a.length);
-	assert_int_equal(fclose(f), 0);
-	snprintf(command, sizeof(command), "cd '%s' && tar -xf x.tar && rm x.tar", dir);
-	assert_int_equal(system(command), 0);
-	answer_fini(&a);
 }
 
 static void assert_near(const json_t *a, const json_t *b)
@@ -309,7 +166,7 @@ static void check_folding(const char *family, unsigned parts)
 
 	snprintf(base, sizeof(base), GOLDEN_DIR "%s", family);
 	place_open(&p, base);
-	file = rich_adapter(base, parts);
+	file = rich_adapter(base, parts, 0);
 	a = post_adapter(&p, "rich.safetensors", &file, NULL);
 	assert_int_equal(a.status, 200);
 	snprintf(id, sizeof(id), "%s", json_string_value(json_object_get(a.json, "id")));

@@ -149,8 +149,13 @@ enum err adapter_write(
 enum err adapter_read(const void *data, size_t n, const struct site *sites, size_t n_sites,
         struct adapter_layout **layout, float **params, json_t **manifest, struct why *why);
 /* Read an adapter that someone else may have made: safetensors, or what torch.save wrote (see torch_file.h),
- * told apart by their content. Otherwise as adapter_read(); also ERR_UNSUPPORTED and ERR_TOO_LARGE. */
+ * told apart by their content; a head's tensors may lack "classifier.". Otherwise as adapter_read(); also
+ * ERR_UNSUPPORTED and ERR_TOO_LARGE. */
 enum err adapter_import(const void *data, size_t n, const struct site *sites, size_t n_sites,
         struct adapter_layout **layout, float **params, struct why *why);
+/* The same with the head in a file of its own, of which why->param is "classifier". */
+enum err adapter_import_with_head(const void *data, size_t n, const void *head, size_t n_head,
+        const struct site *sites, size_t n_sites, struct adapter_layout **layout, float **params,
+        struct why *why);
 
 #endif

@@ -204,16 +204,23 @@ static enum err check_type(const struct tensor *t, struct why *why)
 	return OK;
 }
 
-/* The number of a head's tensor, or HEAD_TENSORS. */
+/* The number of a head's tensor, or HEAD_TENSORS. In a file of their own they bear no prefix. */
 static size_t find_head(const char *name)
 {
+	static const char prefix[] = "classifier.";
 	struct head_tensor tensors[HEAD_TENSORS];
 	size_t i = 0;
 
 	head_tensors(1, 1, tensors);
-	while (i < HEAD_TENSORS && strcmp(tensors[i].name, name) != 0)
+	name += strncmp(name, prefix, strlen(prefix)) == 0 ? strlen(prefix) : 0;
+	while (i < HEAD_TENSORS && strcmp(tensors[i].name + strlen(prefix), name) != 0)
 		i++;
 	return i;
+}
+
+bool head_tensor_is(const char *name)
+{
+	return find_head(name) < HEAD_TENSORS;
 }
 
 /* Once all tensors are placed: a whole head, whose shapes agree with each other and with the base. */
@@ -261,6 +268,9 @@ static enum err place_tensor(const struct method *m, const struct tensor *t, con
 	enum err e;
 
 	if (head < HEAD_TENSORS) {
+		if (f->head[head])
+			return why_set(
+			        why, ERR_FORMAT, "tensor %.200s: the classifier is there twice", t->name);
 		f->head[head] = t;
 		return OK;
 	}

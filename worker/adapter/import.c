@@ -7,6 +7,8 @@
 #include "worker/adapter/layout.h"
 #include "worker/adapter/torch_file.h"
 
+#include <string.h>
+
 /* A file of either format, read. */
 struct source {
 	struct torch_file *torch;        /* owned */
@@ -49,5 +51,51 @@ enum err adapter_import(const void *data, size_t n, const struct site *sites, si
 	if (!e)
 		e = layout_from_tensors(s.tensors, s.n, sites, n_sites, layout, params, why);
 	source_fini(&s);
+	return e;
+}
+
+/* That a file holds a head and nothing else. */
+static enum err check_head(const struct source *s, struct why *why)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (!head_tensor_is(s->tensors[i]->name))
+			return why_set(
+			        why, ERR_MISMATCH, "tensor %.200s is no part of a head", s->tensors[i]->name);
+	return s->n ? OK : why_set(why, ERR_FORMAT, "the file holds no tensor");
+}
+
+static enum err read_head(struct source *s, const void *data, size_t n, struct why *why)
+{
+	struct why own = {0};
+	enum err e = source_read(s, data, n, &own);
+
+	if (!e)
+		e = check_head(s, &own);
+	return e && e != ERR_MEM ? why_param(why, e, "classifier", "%s", own.message) : e;
+}
+
+enum err adapter_import_with_head(const void *data, size_t n, const void *head, size_t n_head,
+        const struct site *sites, size_t n_sites, struct adapter_layout **layout, float **params,
+        struct why *why)
+{
+	struct source edits = {0}, last = {0};
+	const struct tensor **all = NULL;
+	enum err e = source_read(&edits, data, n, why);
+
+	if (!e)
+		e = read_head(&last, head, n_head, why);
+	if (e)
+		goto fail;
+	e = ERR_MEM;
+	all = mem_calloc(edits.n + last.n, sizeof(struct tensor *));
+	if (!all)
+		goto fail;
+	memcpy(all, edits.tensors, edits.n * sizeof(struct tensor *));
+	memcpy(all + edits.n, last.tensors, last.n * sizeof(struct tensor *));
+	e = layout_from_tensors(all, edits.n + last.n, sites, n_sites, layout, params, why);
+fail: /* and success */
+	mem_free(all);
+	source_fini(&edits);
+	source_fini(&last);
 	return e;
 }

@@ -29,6 +29,8 @@ struct head_tensor {
 #define HEAD_TENSORS 4
 /* Those of a head; what lies behind them begins at the number returned. ERR_TOO_LARGE is 0. */
 size_t head_tensors(size_t width, size_t n_labels, struct head_tensor out[HEAD_TENSORS]);
+/* Whether a tensor of that name belongs to a head. */
+bool head_tensor_is(const char *name);
 
 /* A layout over a copy of sites whose i-th slot has parts[i], and a head unless n_labels is 0. ERR_TOO_LARGE
  * when the numbers overflow; ERR_MEM. */

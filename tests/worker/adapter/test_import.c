@@ -117,7 +117,8 @@ static void test_an_adapter_of_another_base_is_refused_with_the_reason(void **st
 	assert_refused(PTH_DIR "llama2-f16.pth", gpt2, 3 * N_LAYERS, ERR_MISMATCH, "belongs to no module");
 	assert_refused(PTH_DIR "gpt2-f32.pth", wide, 3 * N_LAYERS, ERR_MISMATCH, "module is 128 wide");
 	assert_refused(PTH_DIR "gpt2-f32.pth", flat, 3 * 2, ERR_MISMATCH, "h.2.mlp.c_proj");
-	assert_refused(PTH_DIR "roberta-f32-classifier.pth", gpt2, 3 * N_LAYERS, ERR_MISMATCH, "no edit");
+	assert_refused(PTH_DIR "roberta-f32-classifier.pth", wide, 3 * N_LAYERS, ERR_MISMATCH,
+	        "does not fit 3 labels on a base 128 wide");
 	assert_refused("tests/goldens/gpt2/config.json", gpt2, 3 * N_LAYERS, ERR_FORMAT, "header");
 	free(gpt2);
 	free(wide);
@@ -251,6 +252,44 @@ static void test_a_head_is_read_as_it_was_written(void **state)
 	buf_fini(&b);
 }
 
+static void test_edits_and_head_come_from_two_files(void **state)
+{
+	struct site *sites = gpt2_sites(N_LAYERS, WIDTH);
+	struct buf edits = read_file(PTH_DIR "gpt2-f32.pth"),
+	           head = read_file(PTH_DIR "roberta-f32-classifier.pth");
+	struct adapter_layout *l = NULL;
+	size_t n_failures = 0;
+	struct why why = {0};
+	float *x = NULL;
+	enum err e = ERR_MEM;
+
+	(void)state;
+	for (long n = 1; e != OK; n++) {
+		mem_fail_at(n);
+		e = adapter_import_with_head(
+		        edits.data, edits.len, head.data, head.len, sites, 3 * N_LAYERS, &l, &x, &why);
+		mem_fail_at(0);
+		assert_true(e == OK || e == ERR_MEM);
+		n_failures += e != OK;
+	}
+	assert_true(n_failures > 10);
+	assert_int_equal(adapter_layout_head_labels(l), 3);
+	assert_int_equal(
+	        adapter_layout_n_params(l), 2 * N_LAYERS * WIDTH + WIDTH * WIDTH + WIDTH + 3 * WIDTH + 3);
+	adapter_layout_free(l);
+	mem_free(x);
+	l = NULL;
+	assert_int_equal(adapter_import_with_head(edits.data, edits.len, edits.data, edits.len, sites,
+	                         3 * N_LAYERS, &l, &x, &why),
+	        ERR_MISMATCH);
+	assert_null(l);
+	assert_string_equal(why.param, "classifier");
+	assert_non_null(strstr(why.message, "no part of a head"));
+	buf_fini(&edits);
+	buf_fini(&head);
+	free(sites);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -258,6 +297,7 @@ int main(void)
 	        cmocka_unit_test(test_an_adapter_of_another_base_is_refused_with_the_reason),
 	        cmocka_unit_test(test_wrapped_names_find_their_module),
 	        cmocka_unit_test(test_a_head_is_read_as_it_was_written),
+	        cmocka_unit_test(test_edits_and_head_come_from_two_files),
 	        cmocka_unit_test(test_damaged_files_do_no_harm),
 	        cmocka_unit_test(test_out_of_memory_at_any_point_is_reported),
 	};
