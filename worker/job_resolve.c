@@ -29,40 +29,47 @@ static const struct {
 /* Between the sizes of the GLUE tasks that the authors give rates for: RTE has 2,490 rows, SST-2 67,349. */
 #define SMALL_TASK 10000
 
-/* The authors' recipes; the first row that fits counts. */
+/* The authors' recipes, of their text and of their scripts: heads drop half of their inputs, gradients are
+ * not clipped (but for LLaMA's, which their trainer clips at 1). The first row that fits counts. */
 static const struct recipe {
 	const char *family;
+	size_t min_layers;       /* of the base: the larger ones first */
 	enum labels_kind labels; /* LABELS_NONE = any */
 	size_t max_rows;         /* 0 = any */
 	const char *hyperparameters;
 } recipes[] = {
-#define GLUE(rate)                                                                                           \
-	"{\"learning_rate\":" rate ",\"weight_decay\":0,\"batch_size\":32,\"n_epochs\":40,"                  \
-	"\"lr_scheduler\":\"linear\",\"warmup_ratio\":0.06}"
-        {"roberta", LABELS_NUMBER, 0, GLUE("3e-3")},
-        {"roberta", LABELS_CLASSES, SMALL_TASK, GLUE("8e-3")},
-        {"roberta", LABELS_CLASSES, 0, GLUE("1e-3")},
-        {"bert", LABELS_NUMBER, 0, GLUE("3e-3")},
-        {"bert", LABELS_CLASSES, SMALL_TASK, GLUE("8e-3")},
-        {"bert", LABELS_CLASSES, 0, GLUE("1e-3")},
-        {"gpt2", LABELS_NONE, 0,
-                "{\"learning_rate\":6e-2,\"weight_decay\":1e-4,\"batch_size\":10,\"n_epochs\":5,"
-                "\"lr_scheduler\":\"linear\",\"warmup_steps\":500,\"eval_every\":500}"},
-        {"t5", LABELS_NONE, 0,
+#define GLUE(rate, decay, epochs, warmup)                                                                    \
+	"{\"learning_rate\":" rate ",\"weight_decay\":" decay ",\"batch_size\":32,\"n_epochs\":" epochs      \
+	",\"lr_scheduler\":\"linear\",\"warmup_ratio\":" warmup ",\"dropout\":0.5,\"max_grad_norm\":0}"
+#define E2E(rate, decay, epochs)                                                                             \
+	"{\"learning_rate\":" rate ",\"weight_decay\":" decay ",\"batch_size\":10,\"n_epochs\":" epochs      \
+	",\"lr_scheduler\":\"linear\",\"warmup_steps\":500,\"eval_every\":500,\"max_grad_norm\":0}"
+        {"roberta", 24, LABELS_NUMBER, 0, GLUE("5e-3", "0", "10", "0.06")},
+        {"roberta", 24, LABELS_CLASSES, SMALL_TASK, GLUE("5e-3", "1e-4", "20", "0.01")},
+        {"roberta", 24, LABELS_CLASSES, 0, GLUE("3e-3", "0", "10", "0.06")},
+        {"roberta", 0, LABELS_NUMBER, 0, GLUE("3e-3", "0", "40", "0.06")},
+        {"roberta", 0, LABELS_CLASSES, SMALL_TASK, GLUE("8e-3", "0", "40", "0.06")},
+        {"roberta", 0, LABELS_CLASSES, 0, GLUE("1e-3", "0", "40", "0.06")},
+        {"bert", 0, LABELS_NUMBER, 0, GLUE("3e-3", "0", "40", "0.06")},
+        {"bert", 0, LABELS_CLASSES, SMALL_TASK, GLUE("8e-3", "0", "40", "0.06")},
+        {"bert", 0, LABELS_CLASSES, 0, GLUE("1e-3", "0", "40", "0.06")},
+        {"gpt2", 36, LABELS_NONE, 0, E2E("6e-3", "0", "10")},
+        {"gpt2", 0, LABELS_NONE, 0, E2E("6e-2", "1e-4", "5")},
+        {"t5", 0, LABELS_NONE, 0,
                 "{\"learning_rate\":5e-2,\"weight_decay\":0,\"batch_size\":32,\"n_epochs\":10,"
-                "\"lr_scheduler\":\"linear\",\"warmup_ratio\":0.01}"},
-        {"llama", LABELS_NONE, 0,
+                "\"lr_scheduler\":\"linear\",\"warmup_ratio\":0.01,\"max_grad_norm\":0}"},
+        {"llama", 0, LABELS_NONE, 0,
                 "{\"learning_rate\":2e-5,\"weight_decay\":0,\"batch_size\":128,\"n_epochs\":3,"
-                "\"lr_scheduler\":\"cosine\",\"warmup_ratio\":0.1,\"max_length\":512}"},
+                "\"lr_scheduler\":\"cosine\",\"warmup_ratio\":0.1,\"max_length\":512,\"max_grad_norm\":1}"},
 };
 
 /* train NULL = not known yet. */
-static const struct recipe *find_recipe(const char *family, const struct dataset *train)
+static const struct recipe *find_recipe(const struct model_info *base, const struct dataset *train)
 {
 	for (size_t i = 0; i < sizeof(recipes) / sizeof(recipes[0]); i++) {
 		const struct recipe *r = &recipes[i];
 
-		if (strcmp(r->family, family) != 0)
+		if (strcmp(r->family, base->family) != 0 || base->n_layers < r->min_layers)
 			continue;
 		if (!train || ((r->labels == LABELS_NONE || r->labels == train->labels.kind) &&
 		                      (r->max_rows == 0 || train->n_rows <= r->max_rows)))
@@ -79,7 +86,7 @@ static enum err fill_preset(
 
 	if (spec->preset == PRESET_NONE || spec->resolved)
 		return OK;
-	r = find_recipe(base->family, train);
+	r = find_recipe(base, train);
 	if (!r)
 		return why_param(why, ERR_INVALID, "hyperparameters.preset",
 		        "the paper has no recipe for %s; it has them for roberta, bert, gpt2, t5 and llama",

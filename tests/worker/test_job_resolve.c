@@ -17,8 +17,10 @@ static const struct model_info bases[] = {
         {.family = "roberta", .kind = MODEL_ENCODER, .max_positions = 512},
         {.family = "t5", .kind = MODEL_SEQ2SEQ, .max_positions = 2048},
         {.family = "mistral", .kind = MODEL_CAUSAL, .max_positions = 512},
+        {.family = "gpt2", .kind = MODEL_CAUSAL, .max_positions = 1024, .n_layers = 36},
+        {.family = "roberta", .kind = MODEL_ENCODER, .max_positions = 512, .n_layers = 24},
 };
-enum { GPT2, LLAMA, ROBERTA, T5, MISTRAL };
+enum { GPT2, LLAMA, ROBERTA, T5, MISTRAL, GPT2_LARGE, ROBERTA_LARGE };
 
 static struct job_spec parsed(const char *text)
 {
@@ -88,19 +90,35 @@ static void test_recipes_are_the_papers(void **state)
 	(void)state;
 	assert_true(s.train.learning_rate == 1e-3 && s.train.weight_decay == 0);
 	assert_true(s.train.batch_size == 32 && s.train.n_epochs == 40 && s.warmup_ratio == 0.06);
+	assert_true(s.train.dropout == 0.5 && s.train.max_grad_norm == 0);
 	assert_true(settled(paper, ROBERTA, 2490, LABELS_CLASSES).train.learning_rate == 8e-3);
 	assert_true(settled(inner, ROBERTA, 5749, LABELS_NUMBER).train.learning_rate == 3e-3);
 	s = settled(inner, GPT2, 42061, LABELS_NONE);
 	assert_true(s.train.learning_rate == 6e-2 && s.train.weight_decay == 1e-4);
 	assert_true(s.train.batch_size == 10 && s.train.n_epochs == 5);
 	assert_true(s.train.warmup_steps == 500 && s.train.eval_every == 500);
+	assert_true(s.train.max_grad_norm == 0 && s.train.dropout == 0);
 	s = settled(paper, T5, 1000, LABELS_NONE);
 	assert_true(s.train.learning_rate == 5e-2 && s.train.batch_size == 32 && s.train.n_epochs == 10);
 	assert_int_equal(s.train.warmup_steps, 4); /* 1 % of 320, rounded up */
 	s = settled(paper, LLAMA, 1000, LABELS_NONE);
 	assert_true(s.train.learning_rate == 2e-5 && s.train.batch_size == 128);
 	assert_int_equal(s.train.schedule, SCHEDULE_COSINE);
+	assert_true(s.train.max_grad_norm == 1);
 	assert_int_equal(s.max_length, 0); /* 512 in the paper; this base's context is shorter */
+}
+
+static void test_larger_bases_have_their_own(void **state)
+{
+	static const char paper[] = "{\"preset\":\"paper\"}";
+	struct job_spec s = settled(paper, GPT2_LARGE, 42061, LABELS_NONE);
+
+	(void)state;
+	assert_true(s.train.learning_rate == 6e-3 && s.train.weight_decay == 0 && s.train.n_epochs == 10);
+	s = settled(paper, ROBERTA_LARGE, 2490, LABELS_CLASSES);
+	assert_true(s.train.learning_rate == 5e-3 && s.train.weight_decay == 1e-4 && s.train.n_epochs == 20);
+	s = settled(paper, ROBERTA_LARGE, 67349, LABELS_CLASSES);
+	assert_true(s.train.learning_rate == 3e-3 && s.train.n_epochs == 10);
 }
 
 static void test_what_was_asked_wins_over_the_recipe(void **state)
@@ -168,6 +186,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_auto_follows_the_kind_of_base),
 	        cmocka_unit_test(test_recipes_are_the_papers),
+	        cmocka_unit_test(test_larger_bases_have_their_own),
 	        cmocka_unit_test(test_what_was_asked_wins_over_the_recipe),
 	        cmocka_unit_test(test_what_does_not_fit_is_refused),
 	        cmocka_unit_test(test_settled_form_is_stored_and_stays),
