@@ -64,6 +64,15 @@ static enum err check_parent(const struct job_spec *spec, const struct adapter_r
 	        spec->problem == LABELS_CLASSES ? "regression" : "classification");
 }
 
+/* A job that names no adapter goes on with its parent's, unless that is a head alone. */
+static void inherit(struct job_spec *spec, const struct adapter_ref *parent)
+{
+	const struct adapter_spec *inherited = parent->layout ? adapter_layout_spec(parent->layout) : NULL;
+
+	if (inherited && inherited->positions && !spec->adapter_given)
+		spec->adapter = *inherited;
+}
+
 /* The layout that was asked for, with a head where rows are labelled. */
 static enum err lay_out(
         const struct job_env *env, const struct job_spec *spec, struct job_data *d, struct why *why)
@@ -124,6 +133,8 @@ enum err job_data_read(const struct job_env *env, const char *tenant_id, const c
 		        &reading, valid_file, "validation_file", &d.valid, d.valid_sha256, valid_report, why);
 	if (e == OK)
 		e = job_spec_resolve(spec, model_info(env->model), &d.train, why);
+	if (e == OK)
+		inherit(spec, &held);
 	if (e == OK)
 		e = lay_out(env, spec, &d, why);
 	if (e == OK)

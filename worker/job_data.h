@@ -20,9 +20,10 @@ struct job_data {
 };
 
 /* Read and check all of it, and resolve spec. valid_file NULL or "" = none. parent is the base's name or
- * a fine-tuned model, which must edit nothing that is not asked for: else ERR_MISMATCH with why->param
- * "adapter". ERR_INVALID with why->param "training_file" or "validation_file"; others as dataset_read() and
- * registry_acquire(). The reports (not NULL) are filled as far as reading came, whatever is returned. */
+ * a fine-tuned model: spec takes over its adapter if the request names none; else it must edit nothing that
+ * is not asked for: ERR_MISMATCH with why->param "adapter". ERR_INVALID with why->param "training_file" or
+ * "validation_file"; others as dataset_read() and registry_acquire(). The reports (not NULL) are filled as
+ * far as reading came, whatever is returned. */
 enum err job_data_read(const struct job_env *env, const char *tenant_id, const char *parent,
         const char *train_file, const char *valid_file, struct job_spec *spec, struct job_data *out,
         struct dataset_report *train_report, struct dataset_report *valid_report, struct why *why);

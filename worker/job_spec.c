@@ -368,6 +368,7 @@ enum err job_spec_from_request(const json_t *body, struct job_spec *out, struct 
 		e = adapter_spec_parse(json_is_null(adapter) ? NULL : adapter, &spec.adapter, why);
 	if (e != OK)
 		return e;
+	spec.adapter_given = adapter && !json_is_null(adapter);
 	spec.train.seed = spec.seed;
 	*out = spec;
 	return OK;
@@ -433,10 +434,10 @@ enum err job_spec_encode(const struct job_spec *spec, char **json)
 		if ((spec->given >> i & 1) && json_array_append_new(given, json_string(f->name)) < 0)
 			goto fail;
 	}
-	root = json_pack("{s:s, s:I, s:O, s:O, s:O, s:O, s:b, s:b}", "suffix", spec->suffix, "seed",
+	root = json_pack("{s:s, s:I, s:O, s:O, s:O, s:O, s:b, s:b, s:b}", "suffix", spec->suffix, "seed",
 	        (json_int_t)spec->seed, "adapter", adapter, "hyperparameters", hyperparameters, "auto",
 	        was_auto, "given", given, "warmup_steps_given", (int)spec->warmup_steps_given, "resolved",
-	        (int)spec->resolved);
+	        (int)spec->resolved, "adapter_given", (int)spec->adapter_given);
 	text = root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
 	if (!text)
 		goto fail;
@@ -484,6 +485,7 @@ static enum err decode_root(const json_t *root, struct job_spec *spec)
 	}
 	spec->warmup_steps_given = json_is_true(json_object_get(root, "warmup_steps_given"));
 	spec->resolved = json_is_true(json_object_get(root, "resolved"));
+	spec->adapter_given = json_is_true(json_object_get(root, "adapter_given"));
 	spec->train.seed = spec->seed;
 	return e;
 }

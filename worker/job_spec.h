@@ -19,6 +19,7 @@ struct job_spec {
 	char suffix[65];
 	uint64_t seed;
 	struct adapter_spec adapter;
+	bool adapter_given;        /* by the request; else it is that of the model training goes on from */
 	struct train_config train; /* fields flagged auto below are not meaningful until resolved */
 	size_t max_length;         /* 0 = the context, and longer rows are refused */
 	bool auto_epochs, auto_batch_size, auto_learning_rate, auto_multiplier, auto_metric;

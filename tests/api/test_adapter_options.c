@@ -254,17 +254,19 @@ static void test_t5_folds_scales_and_refuses_biases(void **state)
 
 /* ---- training ---- */
 
-/* Train on the family's golden data; the finished job, json_decref() it. */
-static json_t *train(const struct place *p, const char *family, const char *adapter, double decay)
+/* Train `model` on the family's golden data; adapter NULL = none is named. The job, json_decref() it. */
+static json_t *train(
+        const struct place *p, const char *model, const char *family, const char *adapter, double decay)
 {
 	char path[128], file[64], id[64];
 	json_t *body, *job;
 
 	snprintf(path, sizeof(path), GOLDEN_DIR "%s/train.jsonl", family);
 	must_upload(&p->daemon, p->key, path, file);
-	body = json_pack("{s:s, s:s, s:o, s:{s:i, s:i, s:f, s:f, s:s}}", "model", "base", "training_file",
-	        file, "adapter", json_loads(adapter, 0, NULL), "hyperparameters", "n_epochs", 2, "batch_size",
-	        8, "learning_rate", 0.02, "weight_decay", decay, "weight_decay_towards", "identity");
+	body = json_pack("{s:s, s:s, s:o, s:{s:i, s:i, s:f, s:f, s:s}}", "model", model, "training_file",
+	        file, "adapter", adapter ? json_loads(adapter, 0, NULL) : json_null(), "hyperparameters",
+	        "n_epochs", 2, "batch_size", 8, "learning_rate", 0.02, "weight_decay", decay,
+	        "weight_decay_towards", "identity");
 	must_job(&p->daemon, p->key, body, id);
 	job = must_finish(&p->daemon, p->key, id);
 	if (strcmp(text_at(job, "status"), "succeeded") != 0)
@@ -326,11 +328,11 @@ static void test_a_norm_after_the_residual_is_trained_served_and_exported(void *
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		char dir[128];
 		struct place p;
-		json_t *job;
+		json_t *job, *next;
 
 		snprintf(dir, sizeof(dir), GOLDEN_DIR "%s", cases[i].family);
 		place_open(&p, dir);
-		job = train(&p, cases[i].family,
+		job = train(&p, "base", cases[i].family,
 		        i == 2 ? "{\"ln\":true,\"res\":true,\"layers\":[0,1]}"
 		               : "{\"ln\":true,\"res\":true,\"layers\":[0,2]}",
 		        0.1);
@@ -339,8 +341,12 @@ static void test_a_norm_after_the_residual_is_trained_served_and_exported(void *
 		        text_at(json_object_get(job, "hyperparameters"), "weight_decay_towards"), "identity");
 		check_round_trip(&p, job, cases[i].tensor, cases[i].n_params);
 		expect_no_folding(&p, text_at(job, "fine_tuned_model"), "cannot be folded");
+		/* what goes on from it and names no adapter has its own */
+		next = train(&p, text_at(job, "fine_tuned_model"), cases[i].family, NULL, 0.1);
+		assert_true(json_equal(json_object_get(next, "adapter"), json_object_get(job, "adapter")));
 		place_close(&p);
 		json_decref(job);
+		json_decref(next);
 	}
 }
 
@@ -354,7 +360,7 @@ static void test_an_encoder_trained_after_the_residual_folds(void **state)
 
 	(void)state;
 	place_open(&p, GOLDEN_DIR "roberta");
-	job = train(&p, "roberta", "{\"positions\":[\"ffn\",\"attn\"],\"res\":true}", 0);
+	job = train(&p, "base", "roberta", "{\"positions\":[\"ffn\",\"attn\"],\"res\":true}", 0);
 	tuned = probs(&p, text_at(job, "fine_tuned_model"), "In Reykjavik");
 	head = head_of(&p, text_at(job, "fine_tuned_model"));
 	snprintf(dir, sizeof(dir), "%s/folded", p.daemon.spawn.dir);
