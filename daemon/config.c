@@ -14,7 +14,7 @@
 
 #define MAX_SETTINGS 64
 
-enum { OPTION_CONFIG = 256, OPTION_HELP, OPTION_VERSION, OPTION_SETTING /* + index */ };
+enum { OPTION_CONFIG = 256, OPTION_CHECK, OPTION_HELP, OPTION_VERSION, OPTION_SETTING /* + index */ };
 
 /* ---- the file ---- */
 
@@ -100,13 +100,14 @@ static enum err config_read_file(struct config *c, const char *path, struct why 
 /* ---- the command line ---- */
 
 /* All long options, ended by a zeroed one. */
-static void build_options(struct option options[MAX_SETTINGS + 4])
+static void build_options(struct option options[MAX_SETTINGS + 8])
 {
 	const struct setting *all;
 	size_t n, at = 0;
 
 	all = config_settings(&n);
 	options[at++] = (struct option){"config", required_argument, NULL, OPTION_CONFIG};
+	options[at++] = (struct option){"check", no_argument, NULL, OPTION_CHECK};
 	options[at++] = (struct option){"help", no_argument, NULL, OPTION_HELP};
 	options[at++] = (struct option){"version", no_argument, NULL, OPTION_VERSION};
 	for (size_t i = 0; i < n; i++)
@@ -120,7 +121,7 @@ static void build_options(struct option options[MAX_SETTINGS + 4])
 static enum err walk_arguments(int argc, char **argv, struct config *c, const char **config_file,
         enum config_action *action, struct why *why)
 {
-	struct option options[MAX_SETTINGS + 4];
+	struct option options[MAX_SETTINGS + 8];
 	const struct setting *all, *s;
 	enum err e;
 	size_t n;
@@ -138,6 +139,8 @@ static enum err walk_arguments(int argc, char **argv, struct config *c, const ch
 			        why, ERR_INVALID, "%s: no such option, or not clear which", argv[optind - 1]);
 		if (o == OPTION_CONFIG)
 			*config_file = optarg;
+		else if (o == OPTION_CHECK)
+			*action = *action == CONFIG_RUN ? CONFIG_CHECK : *action;
 		else if (o == OPTION_HELP || o == 'h')
 			*action = CONFIG_HELP;
 		else if (o == OPTION_VERSION)
@@ -174,7 +177,7 @@ enum err config_load(int argc, char **argv, const char *default_file, struct con
 	e = walk_arguments(argc, argv, NULL, &named, &asked, why);
 	if (e)
 		goto fail;
-	if (asked == CONFIG_RUN && (named || default_file)) {
+	if ((asked == CONFIG_RUN || asked == CONFIG_CHECK) && (named || default_file)) {
 		e = config_read_file(&c, named ? named : default_file, why);
 		if (e == ERR_NOT_FOUND && !named)
 			e = OK;
@@ -245,6 +248,9 @@ void config_help(FILE *to)
 	}
 	fputs("  --config FILE\n"
 	      "        Read FILE instead of " CONFIG_DEFAULT_FILE ".\n"
+	      "  --check\n"
+	      "        Read the configuration and the base as a start would, print what was found,\n"
+	      "        one \"key: value\" per line, and end. Touches no state.\n"
 	      "  -h, --help\n"
 	      "        Show this text.\n"
 	      "  --version\n"

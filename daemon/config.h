@@ -44,7 +44,7 @@ struct config {
 };
 
 /* What the command line asks for besides running. */
-enum config_action { CONFIG_RUN, CONFIG_HELP, CONFIG_VERSION };
+enum config_action { CONFIG_RUN, CONFIG_CHECK, CONFIG_HELP, CONFIG_VERSION };
 
 /* Read default_file (absent is fine; NULL = none), or instead of it the one --config names, then the command
  * line. On success *out is to be released with config_fini(), also when *action is not CONFIG_RUN.

@@ -16,6 +16,7 @@
 #include "daemon/compute.h"
 #include "daemon/notify.h"
 #include "daemon/paths.h"
+#include "daemon/places.h"
 #include "storage/store.h"
 #include "worker/math/cpu.h"
 #include "worker/math/gemm.h"
@@ -39,8 +40,7 @@ static const int handled_signals[] = {SIGTERM, SIGINT, SIGHUP};
 
 struct lifecycle {
 	const struct config *config; /* borrowed */
-	char *state_dir;             /* owned */
-	char *model_dir;             /* owned */
+	struct places places;
 	struct admin_key admin_key;
 
 	enum phase phase;
@@ -68,28 +68,22 @@ static void phase_enter(struct lifecycle *l, enum phase to)
 
 /* ---- opening ---- */
 
-static enum err open_state(struct lifecycle *l, const struct paths_surroundings *where, struct why *why)
+static enum err open_state(struct lifecycle *l, struct why *why)
 {
 	const struct config *c = l->config;
-	enum err e;
+	enum err e = places_find_state(c, &l->places, why);
 
-	if (c->state_dir) {
-		l->state_dir = mem_strdup(c->state_dir);
-		e = l->state_dir ? OK : ERR_MEM;
-	} else {
-		e = paths_state_dir(where, &l->state_dir, why);
-	}
 	if (!e)
-		e = paths_make_dir(l->state_dir, why);
+		e = paths_make_dir(l->places.state_dir, why);
 	if (e)
 		return e;
-	e = store_open(l->state_dir, &l->store, why);
+	e = store_open(l->places.state_dir, &l->store, why);
 	if (e) {
-		why_prefix(why, "state %s: ", l->state_dir);
+		why_prefix(why, "state %s: ", l->places.state_dir);
 		return e;
 	}
 	e = admin_key_load(
-	        c->admin_key_file, getenv("CREDENTIALS_DIRECTORY"), l->state_dir, &l->admin_key, why);
+	        c->admin_key_file, getenv("CREDENTIALS_DIRECTORY"), l->places.state_dir, &l->admin_key, why);
 	if (e)
 		return e;
 	log_info("admin_key", "file=\"%s\" created=%s", l->admin_key.path,
@@ -107,7 +101,7 @@ static void log_base(const struct lifecycle *l)
 	log_info("base",
 	        "name=%s family=%s parameters=%llu layers=%zu width=%zu context=%zu dir=\"%s\" hash=%.12s",
 	        worker_base_name(l->worker), info->family, (unsigned long long)info->n_params, info->n_layers,
-	        info->width, info->max_positions, l->model_dir, info->hash);
+	        info->width, info->max_positions, l->places.model_dir, info->hash);
 	log_info("compute", "train_threads=%zu gemm=%s cpu=%s", stats.n_train_threads, gemm_kernel_name(),
 	        cpu_level_name(cpu_level()));
 	compute_advice(gemm_kernel_name(), cpu_level(), getenv("OPENBLAS_CORETYPE"), advice, sizeof(advice));
@@ -115,11 +109,10 @@ static void log_base(const struct lifecycle *l)
 		log_warn("slow_kernels", "message=\"%s\"", advice);
 }
 
-static enum err open_worker(struct lifecycle *l, const struct paths_surroundings *where, struct why *why)
+static enum err open_worker(struct lifecycle *l, struct why *why)
 {
 	const struct config *c = l->config;
 	struct worker_options options = {
-	        .model_name = c->model_name,
 	        .n_train_threads = (size_t)c->train_threads,
 	        .max_running_jobs = (size_t)c->max_running_jobs,
 	        .max_running_per_tenant = c->limits.running_jobs,
@@ -128,20 +121,12 @@ static enum err open_worker(struct lifecycle *l, const struct paths_surroundings
 	        .max_queue = (size_t)c->max_queue,
 	        .kv_bytes = (size_t)c->kv_bytes,
 	};
-	enum err e = OK;
+	enum err e = places_find_base(c, &l->places, why);
 
-	if (c->model_dir)
-		l->model_dir = mem_strdup(c->model_dir);
-	else
-		e = paths_base_dir(where, &l->model_dir, why);
 	if (e)
 		return e;
-	if (!l->model_dir)
-		return ERR_MEM;
-	/* The bundled base lies in a directory called "base", which is no name. */
-	if (!c->model_dir && !c->model_name)
-		options.model_name = "redd-base";
-	options.model_dir = l->model_dir;
+	options.model_dir = l->places.model_dir;
+	options.model_name = l->places.model_name;
 	cpu_init(CPU_AVX512);
 	gemm_init();
 	return worker_open(&options, l->store, &l->worker, why);
@@ -310,7 +295,7 @@ static enum err say_ready(struct lifecycle *l, struct why *why)
 		if (e)
 			return e;
 	}
-	log_info("ready", "address=%s state=\"%s\" auth=%s", address, l->state_dir,
+	log_info("ready", "address=%s state=\"%s\" auth=%s", address, l->places.state_dir,
 	        l->config->no_auth ? "no" : "yes");
 	status_text(l, l->status);
 	notify_ready(l->status);
@@ -321,23 +306,20 @@ static enum err say_ready(struct lifecycle *l, struct why *why)
 enum err lifecycle_open(const struct config *config, struct lifecycle **out, struct why *why)
 {
 	struct lifecycle *l = mem_calloc(1, sizeof(*l));
-	struct paths_surroundings where;
-	char *exe_dir = NULL;
 	enum err e = ERR_MEM;
 
 	if (!l)
 		return ERR_MEM;
 	l->config = config;
-	paths_surroundings_get(&where, &exe_dir);
 	if (uv_loop_init(&l->loop) < 0) {
 		e = why_set(why, ERR_IO, "cannot make an event loop");
 		goto fail;
 	}
 	l->loop_open = true;
-	e = open_state(l, &where, why);
+	e = open_state(l, why);
 	if (e)
 		goto fail;
-	e = open_worker(l, &where, why);
+	e = open_worker(l, why);
 	if (e)
 		goto fail;
 	e = open_handles(l, why);
@@ -354,11 +336,9 @@ enum err lifecycle_open(const struct config *config, struct lifecycle **out, str
 	e = say_ready(l, why);
 	if (e)
 		goto fail;
-	mem_free(exe_dir);
 	*out = l;
 	return OK;
 fail:
-	mem_free(exe_dir);
 	lifecycle_close(l);
 	return e;
 }
@@ -390,9 +370,8 @@ void lifecycle_close(struct lifecycle *l)
 	worker_close(l->worker);
 	store_close(l->store);
 	if (l->phase == PHASE_CLOSED)
-		log_info("stopped", "state=\"%s\"", l->state_dir);
+		log_info("stopped", "state=\"%s\"", l->places.state_dir);
 	admin_key_fini(&l->admin_key);
-	mem_free(l->model_dir);
-	mem_free(l->state_dir);
+	places_fini(&l->places);
 	mem_free(l);
 }

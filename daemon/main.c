@@ -3,6 +3,7 @@
  * else in the program exits.
  */
 #include "core/log.h"
+#include "daemon/check.h"
 #include "daemon/config.h"
 #include "daemon/lifecycle.h"
 
@@ -59,6 +60,17 @@ static int run(const struct config *config)
 	return EXIT_OK;
 }
 
+static int check(const struct config *config)
+{
+	struct why why = {0};
+	enum err e;
+
+	log_set_level(LOG_LEVEL_WARN);
+	e = check_print(config, stdout, &why);
+	(void)fflush(stdout);
+	return e ? fail(EXIT_FAILED, e, &why) : EXIT_OK;
+}
+
 int main(int argc, char **argv)
 {
 	enum config_action action = CONFIG_RUN;
@@ -77,6 +89,9 @@ int main(int argc, char **argv)
 		break;
 	case CONFIG_VERSION:
 		puts("redd " REDD_VERSION);
+		break;
+	case CONFIG_CHECK:
+		status = check(&config);
 		break;
 	case CONFIG_RUN:
 		status = run(&config);
