@@ -21,30 +21,71 @@ const struct args_option ask_options[] = {
         {"top-k", 0, "N", "Sample from so many tokens."},
         {"stop", 0, "TEXT", "Stop before this text; may be repeated."},
         {"seed", 0, "N", "Same seed, same answer."},
+        {"min-p", 0, "X", "Sample from tokens at least so likely, relative to the likeliest."},
+        {"presence-penalty", 0, "X", "Against tokens that were used, -2 to 2."},
+        {"frequency-penalty", 0, "X", "The same, by how often."},
+        {"repetition-penalty", 0, "X", "Divides the score of tokens that were used; 1 = none."},
+        {"no-repeat-ngram", 0, "N", "No run of so many tokens comes twice."},
+        {"beams", 0, "N", "Search with so many beams instead of sampling."},
+        {"length-penalty", 0, "X", "Of beams: above 0 favours longer answers."},
+        {"strength", 0, "X", "How far the adapter is applied: 0 = the base, 1 = as trained."},
+        {"set", 0, "KEY=VALUE",
+                "Any other field of the request; VALUE is JSON, or else a text. May be repeated."},
         {"system", 0, "TEXT", "A system message before the conversation (chat only)."},
         {NULL, 0, NULL, NULL},
 };
 
 /* ---- pure parts ---- */
 
-static enum err set_integer(const struct args *a, json_t *body, const char *option, const char *member,
-        int64_t min, struct why *why)
-{
-	int64_t v = 0;
-	enum err e = args_integer(a, option, min, INT64_MAX, &v, why);
+/* Options that become numbers of the request one to one. */
+static const struct {
+	const char *option, *member;
+	bool whole;
+	double min, max;
+} numbers[] = {
+        {"max-tokens", "max_tokens", true, 1, 1e9},
+        {"temperature", "temperature", false, 0, 2},
+        {"top-p", "top_p", false, 0, 1},
+        {"top-k", "top_k", true, 0, 1e9},
+        {"min-p", "min_p", false, 0, 1},
+        {"presence-penalty", "presence_penalty", false, -2, 2},
+        {"frequency-penalty", "frequency_penalty", false, -2, 2},
+        {"repetition-penalty", "repetition_penalty", false, 0, 1e3},
+        {"no-repeat-ngram", "no_repeat_ngram_size", true, 0, 1e6},
+        {"beams", "num_beams", true, 1, 1e3},
+        {"length-penalty", "length_penalty", false, -1e3, 1e3},
+        {"strength", "adapter_strength", false, -1e3, 1e3},
+};
 
-	if (!e && args_text(a, option) && json_object_set_new(body, member, json_integer(v)) < 0)
-		e = ERR_MEM;
+static enum err set_numbers(const struct args *a, json_t *body, struct why *why)
+{
+	enum err e = OK;
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]) && !e; i++) {
+		const char *option = numbers[i].option;
+		int64_t whole = 0;
+		double real = 0;
+
+		if (!args_text(a, option))
+			continue;
+		if (numbers[i].whole)
+			e = args_integer(
+			        a, option, (int64_t)numbers[i].min, (int64_t)numbers[i].max, &whole, why);
+		else
+			e = args_real(a, option, numbers[i].min, numbers[i].max, &real, why);
+		if (!e && json_object_set_new(body, numbers[i].member,
+		                  numbers[i].whole ? json_integer(whole) : json_real(real)) < 0)
+			e = ERR_MEM;
+	}
 	return e;
 }
 
-static enum err set_real(const struct args *a, json_t *body, const char *option, const char *member,
-        double max, struct why *why)
+static enum err set_seed(const struct args *a, json_t *body, struct why *why)
 {
-	double v = 0;
-	enum err e = args_real(a, option, 0, max, &v, why);
+	int64_t seed = 0;
+	enum err e = args_integer(a, "seed", 0, INT64_MAX, &seed, why);
 
-	if (!e && args_text(a, option) && json_object_set_new(body, member, json_real(v)) < 0)
+	if (!e && args_text(a, "seed") && json_object_set_new(body, "seed", json_integer(seed)) < 0)
 		e = ERR_MEM;
 	return e;
 }
@@ -71,17 +112,13 @@ enum err ask_body(const struct args *a, const char *model, const char *member, j
 	enum err e = body ? OK : ERR_MEM;
 
 	if (!e)
-		e = set_integer(a, body, "max-tokens", "max_tokens", 1, why);
+		e = set_numbers(a, body, why);
 	if (!e)
-		e = set_real(a, body, "temperature", "temperature", 2, why);
-	if (!e)
-		e = set_real(a, body, "top-p", "top_p", 1, why);
-	if (!e)
-		e = set_integer(a, body, "top-k", "top_k", 0, why);
-	if (!e)
-		e = set_integer(a, body, "seed", "seed", 0, why);
+		e = set_seed(a, body, why);
 	if (!e)
 		e = set_stops(a, body);
+	if (!e)
+		e = command_set_members(a, body, why);
 	if (e)
 		json_decref(body);
 	else
@@ -129,7 +166,7 @@ static enum err ask_one(struct ctl *ctl, const char *model, const char *member, 
 	if (!e && ctl->json)
 		e = client_request(ctl->client, "POST", path, body, reply, why);
 	else if (!e) {
-		e = client_stream(ctl->client, path, body, on_event, &answer, why);
+		e = client_stream(ctl->client, "POST", path, body, on_event, &answer, why);
 		putchar('\n');
 		fflush(stdout);
 	}
@@ -176,8 +213,7 @@ static enum err ask_all(struct ctl *ctl, const char *member, json_t *content, st
 	return e;
 }
 
-/* The operands as one text, or all of standard input. */
-static enum err read_prompt(struct ctl *ctl, struct buf *prompt, struct why *why)
+enum err ask_read_prompt(struct ctl *ctl, struct buf *prompt, struct why *why)
 {
 	char piece[4096];
 	size_t n;
@@ -198,7 +234,7 @@ static enum err read_prompt(struct ctl *ctl, struct buf *prompt, struct why *why
 		e = buf_append(prompt, piece, n);
 	}
 	if (!e && !prompt->len)
-		e = args_wrong(why, "there is no prompt, neither as argument nor on standard input");
+		e = args_wrong(why, "there is no text, neither as argument nor on standard input");
 	return e;
 }
 
@@ -206,7 +242,7 @@ static enum err run_complete(struct ctl *ctl, struct why *why)
 {
 	struct buf prompt = {0};
 	json_t *content = NULL;
-	enum err e = read_prompt(ctl, &prompt, why);
+	enum err e = ask_read_prompt(ctl, &prompt, why);
 
 	if (!e) {
 		content = json_stringn(prompt.data, prompt.len);
@@ -287,7 +323,7 @@ static enum err run_chat(struct ctl *ctl, struct why *why)
 	if (!e && !ctl->args.n_operands && !ctl->json && isatty(STDIN_FILENO)) {
 		e = chat_on_terminal(ctl, messages, why);
 	} else if (!e) {
-		e = read_prompt(ctl, &prompt, why);
+		e = ask_read_prompt(ctl, &prompt, why);
 		if (!e)
 			e = add_message(messages, "user", prompt.data, why);
 		if (!e)

@@ -1,10 +1,12 @@
 /*
- * The request that `redctl chat` and `redctl complete` send, out of their options. Pure. Thread: any.
+ * The request that `redctl chat` and `redctl complete` send, out of their options. Pure but for
+ * ask_read_prompt(). Thread: main.
  */
 #ifndef REDD_CTL_ASK_H
 #define REDD_CTL_ASK_H
 
-#include "daemon/ctl/args.h"
+#include "core/buf.h"
+#include "daemon/ctl/command.h"
 
 #include <jansson.h>
 
@@ -17,5 +19,8 @@ enum err ask_body(const struct args *a, const char *model, const char *member, j
         json_t **out, struct why *why);
 /* The new text of a stream's event, chat or not; "" when it has none. Borrowed from event. */
 const char *ask_event_text(const json_t *event);
+/* The operands as one text, or all of standard input. ERR_INVALID when there is none, ERR_TOO_LARGE, ERR_MEM.
+ */
+enum err ask_read_prompt(struct ctl *ctl, struct buf *prompt, struct why *why);
 
 #endif

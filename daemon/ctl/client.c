@@ -30,6 +30,7 @@ struct exchange_state {
 	struct sse sse;
 	bool (*on_event)(void *arg, const json_t *event);
 	void *arg;
+	FILE *to; /* where a download goes */
 	struct why *why;
 	enum err result;
 	bool stream, done;
@@ -46,6 +47,15 @@ enum err client_set_key(struct client *c, const char *key)
 	mem_free(c->bearer);
 	c->bearer = copy;
 	return OK;
+}
+
+enum err client_add_header(struct client *c, const char *name, const char *value)
+{
+	char *line = mem_printf("%s: %s", name, value);
+	bool added = line && curl_slist_append(c->headers, line) && curl_slist_append(c->json_headers, line);
+
+	mem_free(line);
+	return added ? OK : ERR_MEM;
 }
 
 enum err client_new(const char *url, const char *key, struct client **out, struct why *why)
@@ -143,6 +153,11 @@ static size_t on_bytes(char *bytes, size_t size, size_t n, void *arg)
 		if (e) /* otherwise on_data has said how it went */
 			x->result = e;
 		return x->result || x->sse.stopped ? 0 : n;
+	}
+	if (x->to && status < 300) {
+		if (fwrite(bytes, 1, n, x->to) != n)
+			x->result = why_set(x->why, ERR_INVALID, "cannot write: %s", strerror(errno));
+		return x->result ? 0 : n;
 	}
 	if (x->body.len + n > MAX_REPLY_BYTES)
 		x->result =
@@ -302,17 +317,31 @@ enum err client_get_text(struct client *c, const char *path, char **out, struct 
 	return e;
 }
 
-enum err client_stream(struct client *c, const char *path, const json_t *body,
+enum err client_stream(struct client *c, const char *method, const char *path, const json_t *body,
         bool (*on_event)(void *arg, const json_t *event), void *arg, struct why *why)
 {
 	struct exchange_state x = {.client = c, .why = why, .on_event = on_event, .arg = arg, .stream = true};
 	char *text = NULL, *url = NULL;
-	enum err e = prepare(c, "POST", path, body, &text, &url);
+	enum err e = prepare(c, method, path, body, &text, &url);
 
 	if (!e)
 		e = perform(&x);
 	if (!e && !x.done)
 		e = why_set(why, ERR_FORMAT, "the stream ended before it was complete");
+	exchange_state_fini(&x, text, url);
+	return e;
+}
+
+enum err client_download(struct client *c, const char *path, FILE *to, struct why *why)
+{
+	struct exchange_state x = {.client = c, .why = why, .to = to};
+	char *text = NULL, *url = NULL;
+	enum err e = prepare(c, "GET", path, NULL, &text, &url);
+
+	if (!e)
+		e = perform(&x);
+	if (!e && fflush(to) != 0)
+		e = why_set(why, ERR_INVALID, "cannot write: %s", strerror(errno));
 	exchange_state_fini(&x, text, url);
 	return e;
 }
@@ -324,35 +353,52 @@ static size_t on_read(char *to, size_t size, size_t n, void *arg)
 	return fread(to, size, n, arg);
 }
 
-enum err client_upload(
-        struct client *c, const char *file, const char *purpose, json_t **reply, struct why *why)
+/* The form; NULL when memory is short. */
+static curl_mime *form_new(CURL *curl, const char *name, FILE *f, const struct client_field *fields)
+{
+	curl_mime *mime = curl_mime_init(curl);
+	curl_mimepart *part;
+
+	if (!mime)
+		return NULL;
+	for (; fields && fields->name; fields++) {
+		part = curl_mime_addpart(mime);
+		if (!part || curl_mime_name(part, fields->name) ||
+		        curl_mime_data(part, fields->value, CURL_ZERO_TERMINATED))
+			goto fail;
+	}
+	part = curl_mime_addpart(mime);
+	/* Size unknown: chunked, so that a pipe will do. */
+	if (!part || curl_mime_name(part, "file") || curl_mime_data_cb(part, -1, on_read, NULL, NULL, f) ||
+	        curl_mime_filename(part, name))
+		goto fail;
+	return mime;
+fail:
+	curl_mime_free(mime);
+	return NULL;
+}
+
+enum err client_upload(struct client *c, const char *path, const char *file,
+        const struct client_field *fields, json_t **reply, struct why *why)
 {
 	struct exchange_state x = {.client = c, .why = why};
 	bool from_stdin = strcmp(file, "-") == 0;
-	FILE *f = from_stdin ? stdin : fopen(file, "rb");
+	FILE *f = from_stdin ? stdin : fopen(file, "rbe");
 	const char *slash = strrchr(file, '/');
 	char *text = NULL, *url = NULL;
 	curl_mime *mime = NULL;
-	curl_mimepart *part;
 	enum err e;
 
 	if (!f)
 		return why_set(why, ERR_NOT_FOUND, "%s: %s", file, strerror(errno));
-	e = prepare(c, "POST", "/v1/files", NULL, &text, &url);
+	e = prepare(c, "POST", path, NULL, &text, &url);
 	if (e)
 		goto done;
-	e = ERR_MEM;
-	mime = curl_mime_init(c->curl);
-	part = mime ? curl_mime_addpart(mime) : NULL;
-	if (!part || curl_mime_name(part, "purpose") || curl_mime_data(part, purpose, CURL_ZERO_TERMINATED))
+	mime = form_new(c->curl, from_stdin ? "stdin.jsonl" : slash ? slash + 1 : file, f, fields);
+	if (!mime) {
+		e = ERR_MEM;
 		goto done;
-	part = curl_mime_addpart(mime);
-	/* Size unknown: chunked, so that a pipe will do. */
-	if (!part || curl_mime_name(part, "file") || curl_mime_data_cb(part, -1, on_read, NULL, NULL, f) ||
-	        curl_mime_filename(part, from_stdin ? "stdin.jsonl"
-	                                 : slash    ? slash + 1
-	                                            : file))
-		goto done;
+	}
 	curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, c->headers);
 	curl_easy_setopt(c->curl, CURLOPT_MIMEPOST, mime);
 	e = perform(&x);

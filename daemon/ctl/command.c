@@ -4,8 +4,22 @@
 #include "core/mem.h"
 
 #include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
+
+const struct args_option list_options[] = {
+        {"limit", 'n', "N", "At most so many, newest first (default 20)."},
+        {"after", 0, "ID", "Go on behind this one."},
+        {NULL, 0, NULL, NULL},
+};
+
+const struct args_option output_options[] = {
+        {"output", 'o', "FILE", "Write to FILE (default: standard output)."},
+        {NULL, 0, NULL, NULL},
+};
 
 void command_print_json(const json_t *reply)
 {
@@ -26,6 +40,123 @@ enum err command_show(struct ctl *ctl, const char *path, void (*print)(struct ct
 	else
 		print(ctl, reply);
 	json_decref(reply);
+	return OK;
+}
+
+enum err command_list_path(struct ctl *ctl, const char *prefix, char *path, size_t size, struct why *why)
+{
+	const char *after = args_text(&ctl->args, "after");
+	char start[512];
+	int64_t limit = 20;
+	enum err e = args_integer(&ctl->args, "limit", 1, 1000, &limit, why);
+
+	if (e)
+		return e;
+	snprintf(start, sizeof(start), "%s?limit=%lld%s", prefix, (long long)limit, after ? "&after=" : "");
+	if (after)
+		return command_path(path, size, start, after, "", why);
+	snprintf(path, size, "%s", start);
+	return OK;
+}
+
+void command_print_more(const struct ctl *ctl, const json_t *reply)
+{
+	if (json_is_true(json_object_get(reply, "has_more")) && !ctl->quiet)
+		fprintf(ctl->err.file, "there are more: --after %s\n", command_string(reply, "last_id"));
+}
+
+enum err command_delete(struct ctl *ctl, const char *prefix, const char *id, struct why *why)
+{
+	json_t *reply = NULL;
+	char path[1024];
+	enum err e = command_path(path, sizeof(path), prefix, id, "", why);
+
+	if (!e)
+		e = client_request(ctl->client, "DELETE", path, NULL, &reply, why);
+	if (!e && ctl->json)
+		command_print_json(reply);
+	json_decref(reply);
+	return e;
+}
+
+/* Into a draft beside it, so that a file of that name is always whole. */
+static enum err save_file(struct ctl *ctl, const char *path, const char *name, struct why *why)
+{
+	char *draft = mem_printf("%s.part", name);
+	FILE *to = draft ? fopen(draft, "wbe") : NULL;
+	enum err e = OK;
+
+	if (!draft)
+		return ERR_MEM;
+	if (!to)
+		e = why_set(why, ERR_INVALID, "%s: %s", draft, strerror(errno));
+	if (!e)
+		e = client_download(ctl->client, path, to, why);
+	if (to && fclose(to) != 0 && !e)
+		e = why_set(why, ERR_INVALID, "%s: %s", draft, strerror(errno));
+	if (!e && rename(draft, name) < 0)
+		e = why_set(why, ERR_INVALID, "%s: %s", name, strerror(errno));
+	if (e && to)
+		(void)unlink(draft);
+	mem_free(draft);
+	return e;
+}
+
+enum err command_save(struct ctl *ctl, const char *path, bool binary, struct why *why)
+{
+	const char *name = args_text(&ctl->args, "output");
+
+	if (name && strcmp(name, "-") != 0)
+		return save_file(ctl, path, name, why);
+	if (binary && !name && ctl->out.terminal)
+		return args_wrong(why, "that is nothing for a terminal: use --output FILE");
+	return client_download(ctl->client, path, ctl->out.file, why);
+}
+
+void command_print_field(struct ctl *ctl, const char *name, const char *value)
+{
+	if (!*value)
+		return;
+	fprintf(ctl->out.file, "%s%-15s%s ", term_colour(&ctl->out, TERM_DIM), name,
+	        term_colour(&ctl->out, TERM_PLAIN));
+	term_print(&ctl->out, value);
+	fputc('\n', ctl->out.file);
+}
+
+void command_print_members(struct ctl *ctl, const char *name, const json_t *object)
+{
+	void *at;
+
+	for (at = json_object_iter((json_t *)object); at; at = json_object_iter_next((json_t *)object, at)) {
+		char *text = json_dumps(
+		        json_object_iter_value(at), JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(6));
+		char *line = text ? mem_printf("%s = %s", json_object_iter_key(at), text) : NULL;
+
+		if (line)
+			command_print_field(ctl, name, line);
+		mem_free(line);
+		free(text);
+	}
+}
+
+enum err command_set_members(const struct args *a, json_t *object, struct why *why)
+{
+	const char *pair;
+
+	for (size_t i = 0; (pair = args_nth(a, "set", i)); i++) {
+		const char *equals = strchr(pair, '=');
+		json_t *value;
+
+		if (!equals || equals == pair)
+			return args_wrong(why, "--set: \"%s\" is not KEY=VALUE", pair);
+		value = json_loads(equals + 1, JSON_DECODE_ANY, NULL);
+		if (!value)
+			value = json_string(equals + 1);
+		if (!value)
+			return args_wrong(why, "--set: \"%s\" is not UTF-8", pair);
+		if (json_object_setn_new(object, pair, (size_t)(equals - pair), value) < 0)
+			return ERR_MEM;
+	}
 	return OK;
 }
 

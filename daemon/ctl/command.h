@@ -34,14 +34,34 @@ struct command {                           /* tables end with a NULL name */
 	enum err (*run)(struct ctl *ctl, struct why *why);
 };
 
-extern const struct command submit_commands[], job_commands[], file_commands[], model_commands[],
-        ask_commands[], tenant_commands[];
+extern const struct command submit_commands[], preflight_commands[], job_commands[], file_commands[],
+        model_commands[], adapter_commands[], ask_commands[], text_commands[], tenant_commands[],
+        operation_commands[], doctor_commands[];
+
+/* Options of lists (limit, after) and of what is saved to a file (output). */
+extern const struct args_option list_options[], output_options[];
 
 /* Print reply as one JSON document (--json). */
 void command_print_json(const json_t *reply);
 /* GET path and print it with print(), or as JSON with --json. */
 enum err command_show(struct ctl *ctl, const char *path, void (*print)(struct ctl *ctl, const json_t *reply),
         struct why *why);
+/* path with the command line's limit and after. */
+enum err command_list_path(struct ctl *ctl, const char *prefix, char *path, size_t size, struct why *why);
+/* Say behind a list that it goes on, and how. */
+void command_print_more(const struct ctl *ctl, const json_t *reply);
+/* DELETE prefix + id; what was answered is printed with --json only. */
+enum err command_delete(struct ctl *ctl, const char *prefix, const char *id, struct why *why);
+/* GET path into the file that --output names, whole or not at all; else to standard output, which must not
+ * be a terminal when the content is binary. */
+enum err command_save(struct ctl *ctl, const char *path, bool binary, struct why *why);
+/* "name value" on a line of its own; nothing when value is "". */
+void command_print_field(struct ctl *ctl, const char *name, const char *value);
+/* The same for every member of object, as "name key = value". */
+void command_print_members(struct ctl *ctl, const char *name, const json_t *object);
+/* Put every --set KEY=VALUE into object: VALUE is JSON, or else a text. */
+enum err command_set_members(const struct args *a, json_t *object, struct why *why);
+
 /* A member of object as text, "" when absent or null; borrowed. */
 const char *command_string(const json_t *object, const char *key);
 /* A member as integer or real number, 0 when it is none. */

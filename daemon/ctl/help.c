@@ -17,24 +17,65 @@ const struct args_option global_options[] = {
         {NULL, 0, NULL, NULL},
 };
 
-static const struct command *const tables[] = {
-        submit_commands, job_commands, file_commands, model_commands, ask_commands, tenant_commands};
+static const struct {
+	const char *title; /* NULL = goes on under the one before */
+	const struct command *commands;
+} tables[] = {
+        {"Training", submit_commands},
+        {NULL, preflight_commands},
+        {NULL, job_commands},
+        {"Files", file_commands},
+        {"Models, adapters and aliases", model_commands},
+        {NULL, adapter_commands},
+        {"Asking", ask_commands},
+        {NULL, text_commands},
+        {"Tenants, with the admin key", tenant_commands},
+        {"Operation", operation_commands},
+        {NULL, doctor_commands},
+};
 #define N_TABLES (sizeof(tables) / sizeof(tables[0]))
+
+const struct command *help_each(const struct command *after)
+{
+	bool next = !after;
+
+	for (size_t i = 0; i < N_TABLES; i++)
+		for (const struct command *c = tables[i].commands; c->name; c++) {
+			if (next)
+				return c;
+			next = c == after;
+		}
+	return NULL;
+}
 
 const struct command *help_find(char *const *words, size_t n, size_t *n_words)
 {
-	for (size_t i = 0; n && i < N_TABLES; i++)
-		for (const struct command *c = tables[i]; c->name; c++) {
-			size_t first = strcspn(c->name, " ");
+	for (const struct command *c = NULL; n && (c = help_each(c));) {
+		size_t first = strcspn(c->name, " ");
 
-			if (strlen(words[0]) != first || memcmp(words[0], c->name, first) != 0)
-				continue;
-			if (c->name[first] && (n < 2 || strcmp(words[1], c->name + first + 1) != 0))
-				continue;
-			*n_words = c->name[first] ? 2 : 1;
-			return c;
-		}
+		if (strlen(words[0]) != first || memcmp(words[0], c->name, first) != 0)
+			continue;
+		if (c->name[first] && (n < 2 || strcmp(words[1], c->name + first + 1) != 0))
+			continue;
+		*n_words = c->name[first] ? 2 : 1;
+		return c;
+	}
 	return NULL;
+}
+
+bool help_group(FILE *to, const char *word)
+{
+	size_t n = strlen(word);
+	bool found = false;
+
+	for (const struct command *c = NULL; (c = help_each(c));) {
+		if (strncmp(c->name, word, n) != 0 || c->name[n] != ' ')
+			continue;
+		if (to)
+			fprintf(to, "%s%s", found ? ", " : "", c->name + n + 1);
+		found = true;
+	}
+	return found;
 }
 
 static void print_lines(FILE *to, const char *text, const char *indent)
@@ -64,11 +105,14 @@ void help_all(FILE *to)
 {
 	fputs("Usage: redctl [OPTION]... COMMAND [ARGUMENT]...\n\n"
 	      "redctl submits fine-tuning jobs to redd, follows them, and asks the base and the\n"
-	      "adapters they made.\n\nCommands:\n",
+	      "adapters they made.\n",
 	        to);
-	for (size_t i = 0; i < N_TABLES; i++)
-		for (const struct command *c = tables[i]; c->name; c++)
-			fprintf(to, "  %-14s %s\n", c->name, c->summary);
+	for (size_t i = 0; i < N_TABLES; i++) {
+		if (tables[i].title)
+			fprintf(to, "\n%s:\n", tables[i].title);
+		for (const struct command *c = tables[i].commands; c->name; c++)
+			fprintf(to, "  %-16s %s\n", c->name, c->summary);
+	}
 	fputs("\nOptions, before or behind the command:\n", to);
 	print_options(to, global_options);
 	fputs("\nredctl COMMAND --help explains a command and lists its options. Colours and bars\n"

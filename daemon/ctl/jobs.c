@@ -1,15 +1,22 @@
 /* Jobs: list, show, events, wait, and the verbs that change one. */
-#include "core/mem.h"
-#include "daemon/ctl/bar.h"
+#include "core/clock.h"
 #include "daemon/ctl/command.h"
 #include "daemon/ctl/table.h"
 #include "daemon/ctl/watch.h"
 
+#include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define JOBS "/v1/fine_tuning/jobs"
+#define ID_SIZE 64
+#define LOST_AFTER_S 60
+#define AGAIN_MS 500
 
-static const struct args_option list_options[] = {
+static const struct args_option events_options[] = {
+        {"follow", 'f', NULL,
+                "Print all events from the first on, then new ones as they come, to the job's end.\nWith "
+                "--json one object a line."},
         {"limit", 'n', "N", "At most so many, newest first (default 20)."},
         {"after", 0, "ID", "Go on behind this one."},
         {NULL, 0, NULL, NULL},
@@ -19,29 +26,6 @@ static const struct args_option wait_options[] = {
         {"label", 0, "TEXT", "What to call a job beside its bar; once per job, in their order."},
         {NULL, 0, NULL, NULL},
 };
-
-/* prefix with limit and after of the command line. */
-static enum err list_path(struct ctl *ctl, const char *prefix, char *path, size_t size, struct why *why)
-{
-	const char *after = args_text(&ctl->args, "after");
-	char start[512];
-	int64_t limit = 20;
-	enum err e = args_integer(&ctl->args, "limit", 1, 1000, &limit, why);
-
-	if (e)
-		return e;
-	snprintf(start, sizeof(start), "%s?limit=%lld%s", prefix, (long long)limit, after ? "&after=" : "");
-	if (after)
-		return command_path(path, size, start, after, "", why);
-	snprintf(path, size, "%s", start);
-	return OK;
-}
-
-static void print_more(const struct ctl *ctl, const json_t *reply)
-{
-	if (json_is_true(json_object_get(reply, "has_more")) && !ctl->quiet)
-		fprintf(ctl->err.file, "there are more: --after %s\n", command_string(reply, "last_id"));
-}
 
 /* ---- list and show ---- */
 
@@ -81,45 +65,15 @@ static void print_jobs(struct ctl *ctl, const json_t *reply)
 	}
 	table_print(&t, &ctl->out);
 	table_fini(&t);
-	print_more(ctl, reply);
+	command_print_more(ctl, reply);
 }
 
 static enum err run_jobs(struct ctl *ctl, struct why *why)
 {
 	char path[1024];
-	enum err e = list_path(ctl, JOBS, path, sizeof(path), why);
+	enum err e = command_list_path(ctl, JOBS, path, sizeof(path), why);
 
 	return e ? e : command_show(ctl, path, print_jobs, why);
-}
-
-static void print_field(struct ctl *ctl, const char *name, const char *value)
-{
-	if (!*value)
-		return;
-	fprintf(ctl->out.file, "%s%-15s%s ", term_colour(&ctl->out, TERM_DIM), name,
-	        term_colour(&ctl->out, TERM_PLAIN));
-	term_print(&ctl->out, value);
-	fputc('\n', ctl->out.file);
-}
-
-static void print_members(struct ctl *ctl, const char *name, const json_t *object)
-{
-	const char *key;
-	const json_t *value;
-	void *at;
-
-	for (at = json_object_iter((json_t *)object); at; at = json_object_iter_next((json_t *)object, at)) {
-		char *text, *line;
-
-		key = json_object_iter_key(at);
-		value = json_object_iter_value(at);
-		text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(6));
-		line = text ? mem_printf("%s = %s", key, text) : NULL;
-		if (line)
-			print_field(ctl, name, line);
-		mem_free(line);
-		free(text);
-	}
 }
 
 static void print_job(struct ctl *ctl, const json_t *job)
@@ -135,23 +89,23 @@ static void print_job(struct ctl *ctl, const json_t *job)
 	char text[64];
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-		print_field(ctl, names[i], command_string(job, texts[i]));
+		command_print_field(ctl, names[i], command_string(job, texts[i]));
 	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
 		command_time(command_integer(job, times[i]), text);
-		print_field(ctl, time_names[i], strcmp(text, "-") == 0 ? "" : text);
+		command_print_field(ctl, time_names[i], strcmp(text, "-") == 0 ? "" : text);
 	}
 	progress_text(job, text);
-	print_field(ctl, "steps", text);
+	command_print_field(ctl, "steps", text);
 	snprintf(text, sizeof(text), "%lld", (long long)command_integer(job, "trained_tokens"));
-	print_field(
+	command_print_field(
 	        ctl, "trained tokens", json_is_integer(json_object_get(job, "trained_tokens")) ? text : "");
 	snprintf(text, sizeof(text), "%lld", (long long)command_integer(job, "seed"));
-	print_field(ctl, "seed", text);
-	print_field(ctl, "sha256", command_string(job, "adapter_sha256"));
-	print_members(ctl, "hyperparameter", method);
-	print_members(ctl, "edit", json_object_get(job, "adapter"));
-	print_members(ctl, "metadata", json_object_get(job, "metadata"));
-	print_field(ctl, "error", command_string(error, "message"));
+	command_print_field(ctl, "seed", text);
+	command_print_field(ctl, "sha256", command_string(job, "adapter_sha256"));
+	command_print_members(ctl, "hyperparameter", method);
+	command_print_members(ctl, "edit", json_object_get(job, "adapter"));
+	command_print_members(ctl, "metadata", json_object_get(job, "metadata"));
+	command_print_field(ctl, "error", command_string(error, "message"));
 }
 
 static enum err run_show(struct ctl *ctl, struct why *why)
@@ -164,30 +118,126 @@ static enum err run_show(struct ctl *ctl, struct why *why)
 
 /* ---- events ---- */
 
+static void print_event(struct ctl *ctl, const json_t *event)
+{
+	char when[20];
+
+	command_time(command_integer(event, "created_at"), when);
+	fprintf(ctl->out.file, "%s  %-5s  ", when, command_string(event, "level"));
+	term_print(&ctl->out, command_string(event, "message"));
+	fputc('\n', ctl->out.file);
+}
+
 static void print_events(struct ctl *ctl, const json_t *reply)
 {
 	const json_t *list = json_object_get(reply, "data");
 
-	for (size_t i = json_array_size(list); i-- > 0;) {
-		const json_t *event = json_array_get(list, i);
-		char when[20];
+	for (size_t i = json_array_size(list); i-- > 0;)
+		print_event(ctl, json_array_get(list, i));
+	command_print_more(ctl, reply);
+}
 
-		command_time(command_integer(event, "created_at"), when);
-		fprintf(ctl->out.file, "%s  %-5s  ", when, command_string(event, "level"));
-		term_print(&ctl->out, command_string(event, "message"));
-		fputc('\n', ctl->out.file);
+/* ---- events as they come ---- */
+
+struct follower {
+	struct ctl *ctl;
+	char last[ID_SIZE]; /* the last event printed; "" = none */
+	bool skipping;      /* a stream begun again repeats what was printed */
+};
+
+static bool on_followed(void *arg, const json_t *event)
+{
+	struct follower *f = arg;
+	const char *id = command_string(event, "id");
+
+	if (f->skipping) {
+		f->skipping = strcmp(id, f->last) != 0;
+		return true;
 	}
-	print_more(ctl, reply);
+	snprintf(f->last, sizeof(f->last), "%s", id);
+	if (f->ctl->json) {
+		json_dumpf(event, f->ctl->out.file, JSON_COMPACT);
+		fputc('\n', f->ctl->out.file);
+	} else {
+		print_event(f->ctl, event);
+	}
+	fflush(f->ctl->out.file);
+	return true;
+}
+
+/* A stream that breaks because the daemon restarts is taken up again. */
+static enum err follow_events(struct ctl *ctl, const char *path, struct why *why)
+{
+	struct follower f = {.ctl = ctl};
+	int64_t lost_ns = 0;
+	enum err e;
+
+	for (;;) {
+		f.skipping = *f.last != '\0';
+		e = client_stream(ctl->client, "GET", path, NULL, on_followed, &f, why);
+		if (e != ERR_IO && e != ERR_BUSY && (e != ERR_FORMAT || !*f.last))
+			return e;
+		if (!f.skipping && *f.last)
+			lost_ns = 0; /* it brought something new before it broke */
+		if (!lost_ns)
+			lost_ns = clock_mono_ns();
+		if (!*f.last || clock_mono_ns() - lost_ns > LOST_AFTER_S * 1000000000LL)
+			return e;
+		(void)poll(NULL, 0, AGAIN_MS);
+	}
 }
 
 static enum err run_events(struct ctl *ctl, struct why *why)
 {
 	char prefix[256], path[1024];
-	enum err e = command_path(prefix, sizeof(prefix), JOBS "/", ctl->args.operands[0], "/events", why);
+	bool follow = args_flag(&ctl->args, "follow");
+	enum err e = command_path(prefix, sizeof(prefix), JOBS "/", ctl->args.operands[0],
+	        follow ? "/events?stream=true" : "/events", why);
+
+	if (!e && follow)
+		return follow_events(ctl, prefix, why);
+	if (!e)
+		e = command_list_path(ctl, prefix, path, sizeof(path), why);
+	return e ? e : command_show(ctl, path, print_events, why);
+}
+
+/* ---- checkpoints ---- */
+
+static void print_checkpoints(struct ctl *ctl, const json_t *reply)
+{
+	struct table t = {.n_columns = 4};
+	const char *heading[] = {"STEP", "CREATED", "METRICS", "MODEL"};
+	const json_t *checkpoint;
+	enum err e = table_row(&t, heading);
+	size_t i;
+
+	json_array_foreach (json_object_get(reply, "data"), i, checkpoint) {
+		char step[24], created[20];
+		char *metrics = json_dumps(json_object_get(checkpoint, "metrics"),
+		        JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(6));
+		const char *cells[] = {step, created, metrics ? metrics : "-",
+		        command_string(checkpoint, "fine_tuned_model_checkpoint")};
+
+		snprintf(step, sizeof(step), "%lld", (long long)command_integer(checkpoint, "step_number"));
+		command_time(command_integer(checkpoint, "created_at"), created);
+		if (!e)
+			e = table_row(&t, cells);
+		free(metrics);
+	}
+	table_print(&t, &ctl->out);
+	table_fini(&t);
+	command_print_more(ctl, reply);
+}
+
+static enum err run_checkpoints(struct ctl *ctl, struct why *why)
+{
+	char prefix[256], path[1024];
+	enum err e =
+	        command_path(prefix, sizeof(prefix), JOBS "/", ctl->args.operands[0], "/checkpoints", why);
 
 	if (!e)
-		e = list_path(ctl, prefix, path, sizeof(path), why);
-	return e ? e : command_show(ctl, path, print_events, why);
+		e = command_list_path(ctl, prefix, path, sizeof(path), why);
+	return e ? e : command_show(ctl, path, print_checkpoints, why);
 }
 
 /* ---- verbs ---- */
@@ -279,8 +329,10 @@ static enum err run_wait(struct ctl *ctl, struct why *why)
 const struct command job_commands[] = {
         {"jobs", "", "List jobs, newest first", NULL, list_options, 0, 0, false, run_jobs},
         {"show", "JOB", "Show one job with its settings", NULL, NULL, 1, 1, false, run_show},
-        {"events", "JOB", "Show what happened to a job, oldest first", NULL, list_options, 1, 1, false,
+        {"events", "JOB", "Show what happened to a job, oldest first", NULL, events_options, 1, 1, false,
                 run_events},
+        {"checkpoints", "JOB", "List a job's checkpoints, each a model that answers", NULL, list_options, 1,
+                1, false, run_checkpoints},
         {"wait", "JOB...", "Follow jobs to their end",
                 "Prints the adapters' names. Exit status 0 when all succeeded. --key may be given once per "
                 "job, when they belong\n"

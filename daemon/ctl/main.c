@@ -25,6 +25,21 @@ static enum ctl_exit usage(const struct why *why, const struct command *c)
 	return CTL_USAGE;
 }
 
+/* A word that is no command; maybe the first of two. */
+static enum ctl_exit unknown(const char *word)
+{
+	struct why why = {0};
+
+	if (!help_group(NULL, word)) {
+		why_set(&why, ERR_INVALID, "there is no command \"%s\"", word);
+		return usage(&why, NULL);
+	}
+	fprintf(stderr, "redctl: %s goes with one of: ", word);
+	(void)help_group(stderr, word);
+	fputs("\nredctl: see redctl --help\n", stderr);
+	return CTL_USAGE;
+}
+
 /* ---- keys ---- */
 
 /* The one word in a file; mem_free(*key). ERR_NOT_FOUND, ERR_FORMAT. */
@@ -89,7 +104,7 @@ static enum ctl_exit run(struct ctl *ctl, const struct command *c)
 
 	if (!url)
 		url = getenv("REDD_URL");
-	e = choose_key(&ctl->args, c->admin, &key, &why);
+	e = choose_key(&ctl->args, c->admin || args_flag(&ctl->args, "admin"), &key, &why);
 	if (!e)
 		e = client_new(url && *url ? url : DEFAULT_URL, key, &ctl->client, &why);
 	mem_free(key);
@@ -125,10 +140,8 @@ int main(int argc, char **argv)
 		help_all(ctl.args.n_operands || args_flag(&ctl.args, "help") ? stdout : stderr);
 		return args_flag(&ctl.args, "help") ? CTL_OK : CTL_USAGE;
 	}
-	if (!c) {
-		why_set(&why, ERR_INVALID, "there is no command \"%s\"", ctl.args.operands[0]);
-		return usage(&why, NULL);
-	}
+	if (!c)
+		return unknown(ctl.args.operands[0]);
 	/* The last word of the command's name stands where a program's name would. */
 	skip = argc - (int)ctl.args.n_operands + (int)n_words - 1;
 	if (args_parse(&ctl.args, argc - skip, argv + skip, c->options, global_options, false, &why))

@@ -25,26 +25,39 @@ static void print_models(struct ctl *ctl, const json_t *reply)
 
 static enum err run_models(struct ctl *ctl, struct why *why)
 {
-	return command_show(ctl, "/v1/models", print_models, why);
+	return command_show(ctl, "/v1/models?limit=1000", print_models, why);
+}
+
+static void print_model(struct ctl *ctl, const json_t *model)
+{
+	char text[32];
+
+	command_print_field(ctl, "model", command_string(model, "id"));
+	command_print_field(ctl, "owner", command_string(model, "owned_by"));
+	command_time(command_integer(model, "created"), text);
+	command_print_field(ctl, "created", text);
+	command_print_field(ctl, "parent", command_string(model, "parent"));
+	command_print_members(ctl, "adapter", json_object_get(model, "adapter"));
+}
+
+static enum err run_show(struct ctl *ctl, struct why *why)
+{
+	char path[1024];
+	enum err e = command_path(path, sizeof(path), "/v1/models/", ctl->args.operands[0], "", why);
+
+	return e ? e : command_show(ctl, path, print_model, why);
 }
 
 static enum err run_delete(struct ctl *ctl, struct why *why)
 {
-	json_t *reply = NULL;
-	char path[1024];
-	enum err e = command_path(path, sizeof(path), "/v1/models/", ctl->args.operands[0], "", why);
-
-	if (!e)
-		e = client_request(ctl->client, "DELETE", path, NULL, &reply, why);
-	if (!e && ctl->json)
-		command_print_json(reply);
-	json_decref(reply);
-	return e;
+	return command_delete(ctl, "/v1/models/", ctl->args.operands[0], why);
 }
 
 const struct command model_commands[] = {
         {"models", "", "List the base and the adapters that answer", NULL, NULL, 0, 0, false, run_models},
-        {"delete-model", "MODEL", "Delete an adapter",
+        {"model show", "MODEL", "Show one model; of an adapter, what it was made from", NULL, NULL, 1, 1,
+                false, run_show},
+        {"model delete", "MODEL", "Delete an adapter",
                 "Requests that use it already are answered to their end.", NULL, 1, 1, false, run_delete},
         {0},
 };

@@ -13,31 +13,57 @@
 
 #define MAX_LAYERS 4096
 
+/* What says which job it is: submit and preflight share it, and submit goes on. */
+#define JOB_OPTIONS                                                                                          \
+	{"validation", 0, "FILE", "Rows to evaluate on: a local file, or the id of one uploaded before."},   \
+	        {"model", 'm', "MODEL",                                                                      \
+	                "What to train on: the base (the default), or an adapter to go on from."},           \
+	        {"suffix", 0, "TEXT", "Part of the adapter's name."},                                        \
+	        {"epochs", 0, "N", "Passes over the data, or auto."},                                        \
+	        {"batch-size", 0, "N", "Rows per step, or auto."},                                           \
+	        {"lr", 0, "RATE", "Learning rate. RED's are large: 0.001 to 0.06."},                         \
+	        {"lr-multiplier", 0, "X", "Scales the automatic learning rate instead, or auto."},           \
+	        {"scheduler", 0, "NAME", "linear, cosine or constant."},                                     \
+	        {"warmup-ratio", 0, "X", "Share of the steps that warm up."},                                \
+	        {"warmup-steps", 0, "N", "The same in steps."},                                              \
+	        {"weight-decay", 0, "X", "Decoupled weight decay (default 0)."},                             \
+	        {"weight-decay-towards", 0, "WHICH", "Decay towards zero or towards identity."},             \
+	        {"beta1", 0, "X", "AdamW's, as the next two."},                                              \
+	        {"beta2", 0, "X", "Decay of the second moment."}, {"eps", 0, "X", "Added to its root."},     \
+	        {"max-grad-norm", 0, "X", "Clip gradients to this norm; 0 = not at all."},                   \
+	        {"max-length", 0, "N", "Longest row in tokens."},                                            \
+	        {"no-shuffle", 0, NULL, "Take the rows in their order, in every epoch."},                    \
+	        {"dropout", 0, "X", "Of a classifier's head."},                                              \
+	        {"problem-type", 0, "WHICH", "What labels are: auto, classification or regression."},        \
+	        {"metric", 0, "NAME", "By which the best checkpoint is chosen, or auto."},                   \
+	        {"eval-every", 0, "STEPS", "Evaluate so often."},                                            \
+	        {"patience", 0, "N", "Stop after so many evaluations without improvement."},                 \
+	        {"keep", 0, "WHICH", "Keep the best or the last."},                                          \
+	        {"preset", 0, "NAME", "none, or paper: the RED paper's settings for this base and task."},   \
+	        {"seed", 0, "N", "Same data, settings and seed: same adapter, byte for byte."},              \
+	        {"adapter", 0, "TYPE", "The method (default red)."},                                         \
+	        {"positions", 0, "LIST",                                                                     \
+	                "Where to edit: ffn (the default), attn, qkv, res, attn_res, with commas."},         \
+	        {"parts", 0, "LIST", "What to train: scale,bias (the default); ln adds a layer norm."},      \
+	        {"layers", 0, "LIST", "Which layers: all (the default), or such as 0,2,5-11."},              \
+	        {"set", 0, "KEY=VALUE",                                                                      \
+	                "A hyperparameter by its name in the API; VALUE is JSON, or else a text. May be\n"   \
+	                "repeated."},                                                                        \
+	{                                                                                                    \
+		"metadata", 0, "KEY=VALUE", "Attach a note to the job; may be repeated."                     \
+	}
+
 const struct args_option submit_options[] = {
         {"watch", 'w', NULL,
                 "Follow the job to its end: step, loss, tokens per second, time left.\n"
                 "Ctrl-C leaves the job running."},
-        {"validation", 0, "FILE", "Rows to evaluate on: a local file, or the id of one uploaded before."},
-        {"model", 'm', "MODEL", "What to train on: the base (the default), or an adapter to go on from."},
-        {"suffix", 0, "TEXT", "Part of the adapter's name."},
-        {"epochs", 0, "N", "Passes over the data, or auto."},
-        {"batch-size", 0, "N", "Rows per step, or auto."},
-        {"lr", 0, "RATE", "Learning rate. RED's are large: 0.001 to 0.06."},
-        {"lr-multiplier", 0, "X", "Scales the automatic learning rate instead, or auto."},
-        {"scheduler", 0, "NAME", "linear, cosine or constant."},
-        {"warmup-ratio", 0, "X", "Share of the steps that warm up."},
-        {"warmup-steps", 0, "N", "The same in steps."},
-        {"weight-decay", 0, "X", NULL},
-        {"max-grad-norm", 0, "X", "Clip gradients to this norm; 0 = not at all."},
-        {"max-length", 0, "N", "Longest row in tokens."},
-        {"eval-every", 0, "STEPS", "Evaluate so often."},
-        {"patience", 0, "N", "Stop after so many evaluations without improvement."},
-        {"keep", 0, "WHICH", "Keep the best or the last."},
-        {"seed", 0, "N", "Same data, settings and seed: same adapter, byte for byte."},
-        {"positions", 0, "LIST", "Where to edit: ffn (the default), attn, qkv, res, attn_res, with commas."},
-        {"parts", 0, "LIST", "What to train: scale,bias (the default); ln adds a layer norm."},
-        {"layers", 0, "LIST", "Which layers: all (the default), or such as 0,2,5-11."},
-        {"metadata", 0, "KEY=VALUE", "Attach a note to the job; may be repeated."},
+        {"idempotency-key", 0, "KEY", "Submitting again with the same key gives the same job."},
+        JOB_OPTIONS,
+        {NULL, 0, NULL, NULL},
+};
+
+const struct args_option preflight_options[] = {
+        JOB_OPTIONS,
         {NULL, 0, NULL, NULL},
 };
 
@@ -57,6 +83,13 @@ static const struct {
         {"warmup-ratio", "warmup_ratio", NUMBER_REAL, false},
         {"warmup-steps", "warmup_steps", NUMBER_WHOLE, false},
         {"weight-decay", "weight_decay", NUMBER_REAL, false},
+        {"weight-decay-towards", "weight_decay_towards", NUMBER_WORD, false},
+        {"beta1", "beta1", NUMBER_REAL, false},
+        {"beta2", "beta2", NUMBER_REAL, false},
+        {"eps", "eps", NUMBER_REAL, false},
+        {"dropout", "dropout", NUMBER_REAL, false},
+        {"problem-type", "problem_type", NUMBER_WORD, false},
+        {"metric", "metric", NUMBER_WORD, true},
         {"max-grad-norm", "max_grad_norm", NUMBER_REAL, false},
         {"max-length", "max_length", NUMBER_WHOLE, false},
         {"eval-every", "eval_every", NUMBER_WHOLE, false},
@@ -99,6 +132,10 @@ static enum err add_hyperparameters(const struct args *a, json_t *body, struct w
 		if (!e && json_object_set_new(set, hyperparameters[i].member, value) < 0)
 			e = ERR_MEM;
 	}
+	if (!e && args_flag(a, "no-shuffle") && json_object_set_new(set, "shuffle", json_false()) < 0)
+		e = ERR_MEM;
+	if (!e)
+		e = command_set_members(a, set, why);
 	if (e || !json_object_size(set)) {
 		json_decref(set);
 		return e;
@@ -174,7 +211,8 @@ fail:
 static enum err add_adapter(const struct args *a, json_t *body, struct why *why)
 {
 	static const char *const lists[] = {"positions", "parts"};
-	json_t *adapter = json_pack("{s:s}", "type", "red"), *value = NULL;
+	const char *type = args_text(a, "adapter");
+	json_t *adapter = json_pack("{s:s}", "type", type ? type : "red"), *value = NULL;
 	enum err e = adapter ? OK : ERR_MEM;
 
 	for (size_t i = 0; i < 2 && !e; i++) {
@@ -189,7 +227,7 @@ static enum err add_adapter(const struct args *a, json_t *body, struct why *why)
 		if (!e && json_object_set_new(adapter, "layers", value) < 0)
 			e = ERR_MEM;
 	}
-	if (e || json_object_size(adapter) == 1) {
+	if (e || (!type && json_object_size(adapter) == 1)) {
 		json_decref(adapter);
 		return e;
 	}
@@ -221,8 +259,9 @@ static enum err add_metadata(const struct args *a, json_t *body, struct why *why
 enum err submit_body(const struct args *a, const char *model, const char *training, const char *validation,
         json_t **out, struct why *why)
 {
-	json_t *body = json_pack("{s:s, s:s, s:s*, s:s*}", "model", model, "training_file", training,
-	        "validation_file", validation, "suffix", args_text(a, "suffix"));
+	json_t *body = json_pack("{s:s, s:s, s:s*, s:s*, s:s*}", "model", model, "training_file", training,
+	        "validation_file", validation, "suffix", args_text(a, "suffix"), "preset",
+	        args_text(a, "preset"));
 	int64_t seed = 0;
 	enum err e = body ? OK : ERR_MEM;
 
@@ -248,6 +287,7 @@ enum err submit_body(const struct args *a, const char *model, const char *traini
 /* The id of a file: its own when it is one already, else it is uploaded. mem_free(*id). */
 static enum err file_id(struct ctl *ctl, const char *name, char **id, struct why *why)
 {
+	static const struct client_field form[] = {{"purpose", "fine-tune"}, {NULL, NULL}};
 	json_t *reply = NULL;
 	enum err e;
 
@@ -255,7 +295,7 @@ static enum err file_id(struct ctl *ctl, const char *name, char **id, struct why
 		*id = mem_strdup(name);
 		return *id ? OK : ERR_MEM;
 	}
-	e = client_upload(ctl->client, name, "fine-tune", &reply, why);
+	e = client_upload(ctl->client, "/v1/files", name, form, &reply, why);
 	if (e)
 		return e;
 	*id = mem_strdup(command_string(reply, "id"));
@@ -291,17 +331,16 @@ static void print_job(const struct ctl *ctl, const json_t *job)
 		printf("%s\n", command_string(job, "id"));
 }
 
-static enum err run_submit(struct ctl *ctl, struct why *why)
+enum err submit_prepare(struct ctl *ctl, json_t **body, struct why *why)
 {
 	const char *validation = args_text(&ctl->args, "validation");
 	char *model = NULL, *train_id = NULL, *valid_id = NULL;
-	json_t *body = NULL, *job = NULL;
+	json_t *trial = NULL;
 	enum err e;
 
 	/* What is wrong with the options is said before anything is uploaded. */
-	e = submit_body(&ctl->args, "", "", NULL, &body, why);
-	json_decref(body);
-	body = NULL;
+	e = submit_body(&ctl->args, "", "", NULL, &trial, why);
+	json_decref(trial);
 	if (!e && args_text(&ctl->args, "model")) {
 		model = mem_strdup(args_text(&ctl->args, "model"));
 		e = model ? OK : ERR_MEM;
@@ -313,7 +352,21 @@ static enum err run_submit(struct ctl *ctl, struct why *why)
 	if (!e && validation)
 		e = file_id(ctl, validation, &valid_id, why);
 	if (!e)
-		e = submit_body(&ctl->args, model, train_id, valid_id, &body, why);
+		e = submit_body(&ctl->args, model, train_id, valid_id, body, why);
+	mem_free(model);
+	mem_free(train_id);
+	mem_free(valid_id);
+	return e;
+}
+
+static enum err run_submit(struct ctl *ctl, struct why *why)
+{
+	const char *once = args_text(&ctl->args, "idempotency-key");
+	json_t *body = NULL, *job = NULL;
+	enum err e = submit_prepare(ctl, &body, why);
+
+	if (!e && once)
+		e = client_add_header(ctl->client, "Idempotency-Key", once);
 	if (!e)
 		e = client_request(ctl->client, "POST", "/v1/fine_tuning/jobs", body, &job, why);
 	if (!e && args_flag(&ctl->args, "watch")) {
@@ -325,9 +378,6 @@ static enum err run_submit(struct ctl *ctl, struct why *why)
 		print_job(ctl, job);
 	json_decref(body);
 	json_decref(job);
-	mem_free(model);
-	mem_free(train_id);
-	mem_free(valid_id);
 	return e;
 }
 

@@ -1,4 +1,4 @@
-/* What the operator asks: tenants, with the admin key, and health. */
+/* Tenants and their keys, with the admin key. */
 #include "core/mem.h"
 #include "daemon/ctl/command.h"
 #include "daemon/ctl/table.h"
@@ -23,6 +23,7 @@ static const char *const limits[][2] = {
         {"requests-per-minute", "requests_per_minute"},
         {"tokens-per-minute", "tokens_per_minute"},
 };
+#define N_LIMITS (sizeof(limits) / sizeof(limits[0]))
 
 static enum err tenant_body(const struct args *a, json_t **out, struct why *why)
 {
@@ -30,7 +31,7 @@ static enum err tenant_body(const struct args *a, json_t **out, struct why *why)
 	json_t *given = json_object_get(body, "limits");
 	enum err e = body ? OK : args_wrong(why, "the name is not UTF-8");
 
-	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]) && !e; i++) {
+	for (size_t i = 0; i < N_LIMITS && !e; i++) {
 		int64_t v = 0;
 
 		e = args_integer(a, limits[i][0], -1, INT64_MAX, &v, why);
@@ -69,19 +70,163 @@ static enum err run_add(struct ctl *ctl, struct why *why)
 	return OK;
 }
 
+/* "-" for the daemon's default, "none", or the number. */
+static void limit_text(const json_t *given, const char *name, char text[24])
+{
+	int64_t v = command_integer(given, name);
+
+	if (v == 0)
+		strcpy(text, "-");
+	else if (v < 0)
+		strcpy(text, "none");
+	else
+		snprintf(text, 24, "%lld", (long long)v);
+}
+
 static void print_tenants(struct ctl *ctl, const json_t *reply)
 {
-	struct table t = {.n_columns = 3};
-	const char *heading[] = {"TENANT", "NAME", "CREATED"};
+	struct table t = {.n_columns = 3 + N_LIMITS};
+	const char *heading[] = {
+	        "TENANT", "NAME", "CREATED", "QUEUED", "RUNNING", "FILE BYTES", "REQUESTS/MIN", "TOKENS/MIN"};
 	const json_t *tenant;
 	enum err e = table_row(&t, heading);
 	size_t i;
 
 	json_array_foreach (json_object_get(reply, "data"), i, tenant) {
-		char created[20];
-		const char *cells[] = {command_string(tenant, "id"), command_string(tenant, "name"), created};
+		char created[20], texts[N_LIMITS][24];
+		const char *cells[] = {command_string(tenant, "id"), command_string(tenant, "name"), created,
+		        texts[0], texts[1], texts[2], texts[3], texts[4]};
 
 		command_time(command_integer(tenant, "created_at"), created);
+		for (size_t j = 0; j < N_LIMITS; j++)
+			limit_text(json_object_get(tenant, "limits"), limits[j][1], texts[j]);
+		if (!e)
+			e = table_row(&t, cells);
+	}
+	table_print(&t, &ctl->out);
+	table_fini(&t);
+	command_print_more(ctl, reply);
+}
+
+static void print_tenant(struct ctl *ctl, const json_t *tenant)
+{
+	char text[24];
+
+	command_print_field(ctl, "tenant", command_string(tenant, "id"));
+	command_print_field(ctl, "name", command_string(tenant, "name"));
+	command_time(command_integer(tenant, "created_at"), text);
+	command_print_field(ctl, "created", text);
+	for (size_t i = 0; i < N_LIMITS; i++) {
+		limit_text(json_object_get(tenant, "limits"), limits[i][1], text);
+		command_print_field(
+		        ctl, limits[i][0], strcmp(text, "-") == 0 ? "the daemon's default" : text);
+	}
+}
+
+static enum err run_list(struct ctl *ctl, struct why *why)
+{
+	char path[1024];
+	enum err e = command_list_path(ctl, TENANTS, path, sizeof(path), why);
+
+	return e ? e : command_show(ctl, path, print_tenants, why);
+}
+
+/* A tenant's id, given its id or its name; pages through them all. mem_free(*id). */
+static enum err tenant_id(struct ctl *ctl, const char *name, char **id, struct why *why)
+{
+	char path[256], after[64] = "";
+	bool more = true;
+	enum err e = OK;
+
+	while (!e && more && !*id) {
+		json_t *reply = NULL;
+		const json_t *tenant;
+		size_t i;
+
+		snprintf(path, sizeof(path), TENANTS "?limit=1000%s%s", *after ? "&after=" : "", after);
+		e = client_request(ctl->client, "GET", path, NULL, &reply, why);
+		json_array_foreach (json_object_get(reply, "data"), i, tenant) {
+			const char *found = command_string(tenant, "id");
+
+			snprintf(after, sizeof(after), "%s", found);
+			if (strcmp(found, name) != 0 && strcmp(command_string(tenant, "name"), name) != 0)
+				continue;
+			*id = mem_strdup(found);
+			e = *id ? OK : ERR_MEM;
+			break;
+		}
+		more = json_is_true(json_object_get(reply, "has_more"));
+		json_decref(reply);
+	}
+	if (!e && !*id)
+		e = why_set(why, ERR_NOT_FOUND, "there is no tenant \"%s\"", name);
+	return e;
+}
+
+/* The path of the tenant named by the first operand, suffix behind it. */
+static enum err tenant_path(struct ctl *ctl, const char *suffix, char *path, size_t size, struct why *why)
+{
+	char *id = NULL;
+	enum err e = tenant_id(ctl, ctl->args.operands[0], &id, why);
+
+	if (!e)
+		e = command_path(path, size, TENANTS "/", id, suffix, why);
+	mem_free(id);
+	return e;
+}
+
+static enum err run_show(struct ctl *ctl, struct why *why)
+{
+	char path[1024];
+	enum err e = tenant_path(ctl, "", path, sizeof(path), why);
+
+	return e ? e : command_show(ctl, path, print_tenant, why);
+}
+
+static enum err run_remove(struct ctl *ctl, struct why *why)
+{
+	char *id = NULL;
+	enum err e = tenant_id(ctl, ctl->args.operands[0], &id, why);
+
+	if (!e)
+		e = command_delete(ctl, TENANTS "/", id, why);
+	mem_free(id);
+	return e;
+}
+
+/* ---- keys ---- */
+
+static enum err run_key_add(struct ctl *ctl, struct why *why)
+{
+	json_t *reply = NULL;
+	char path[1024];
+	enum err e = tenant_path(ctl, "/keys", path, sizeof(path), why);
+
+	if (!e)
+		e = client_request(ctl->client, "POST", path, NULL, &reply, why);
+	if (e)
+		return e;
+	if (ctl->json)
+		command_print_json(reply);
+	else
+		printf("%s\n", command_string(reply, "api_key"));
+	json_decref(reply);
+	return OK;
+}
+
+static void print_keys(struct ctl *ctl, const json_t *reply)
+{
+	struct table t = {.n_columns = 3};
+	const char *heading[] = {"KEY", "ENDS IN", "CREATED"};
+	const json_t *key;
+	enum err e = table_row(&t, heading);
+	size_t i;
+
+	json_array_foreach (json_object_get(reply, "data"), i, key) {
+		char created[20];
+		const char *cells[] = {command_string(key, "id"), command_string(key, "hint"), created};
+
+		command_time(command_integer(key, "created_at"), created);
 		if (!e)
 			e = table_row(&t, cells);
 	}
@@ -89,81 +234,34 @@ static void print_tenants(struct ctl *ctl, const json_t *reply)
 	table_fini(&t);
 }
 
-static enum err run_list(struct ctl *ctl, struct why *why)
+static enum err run_key_list(struct ctl *ctl, struct why *why)
 {
-	return command_show(ctl, TENANTS "?limit=1000", print_tenants, why);
+	char path[1024];
+	enum err e = tenant_path(ctl, "/keys", path, sizeof(path), why);
+
+	return e ? e : command_show(ctl, path, print_keys, why);
 }
 
-/* A tenant's id, given its id or its name. */
-static enum err tenant_id(struct ctl *ctl, const char *name, char **id, struct why *why)
+static enum err run_key_remove(struct ctl *ctl, struct why *why)
 {
-	json_t *reply = NULL;
-	const json_t *tenant;
-	enum err e = client_request(ctl->client, "GET", TENANTS "?limit=1000", NULL, &reply, why);
-	size_t i;
+	char path[1024];
+	enum err e = tenant_path(ctl, "/keys/", path, sizeof(path), why);
 
-	if (e)
-		return e;
-	e = why_set(why, ERR_NOT_FOUND, "there is no tenant \"%s\"", name);
-	json_array_foreach (json_object_get(reply, "data"), i, tenant) {
-		const char *found = command_string(tenant, "id");
-
-		if (strcmp(found, name) != 0 && strcmp(command_string(tenant, "name"), name) != 0)
-			continue;
-		*id = mem_strdup(found);
-		e = *id ? OK : ERR_MEM;
-		break;
-	}
-	json_decref(reply);
-	return e;
-}
-
-static enum err run_remove(struct ctl *ctl, struct why *why)
-{
-	json_t *reply = NULL;
-	char *id = NULL, path[1024];
-	enum err e = tenant_id(ctl, ctl->args.operands[0], &id, why);
-
-	if (!e)
-		e = command_path(path, sizeof(path), TENANTS "/", id, "", why);
-	if (!e)
-		e = client_request(ctl->client, "DELETE", path, NULL, &reply, why);
-	if (!e && ctl->json)
-		command_print_json(reply);
-	json_decref(reply);
-	mem_free(id);
-	return e;
-}
-
-static enum err run_health(struct ctl *ctl, struct why *why)
-{
-	static const char *const paths[] = {"/healthz", "/readyz"};
-	static const char *const names[] = {"healthy", "ready"};
-	json_t *report = json_object();
-	char *text = NULL;
-	enum err e = report ? OK : ERR_MEM;
-
-	for (size_t i = 0; i < 2 && !e; i++) {
-		e = client_get_text(ctl->client, paths[i], &text, why);
-		if (!ctl->json && !ctl->quiet && e != ERR_IO)
-			printf("%-8s %s%s%s\n", names[i], term_colour(&ctl->out, e ? TERM_RED : TERM_GREEN),
-			        e ? "no" : "yes", term_colour(&ctl->out, TERM_PLAIN));
-		(void)json_object_set_new(report, names[i], json_boolean(!e));
-		mem_free(text);
-		text = NULL;
-	}
-	if (ctl->json && e != ERR_IO)
-		command_print_json(report);
-	json_decref(report);
-	return e;
+	return e ? e : command_delete(ctl, path, ctl->args.operands[1], why);
 }
 
 const struct command tenant_commands[] = {
         {"tenant add", "NAME", "Create a tenant and print its key",
                 "The key is shown this once and stored hashed.", add_options, 1, 1, true, run_add},
-        {"tenant list", "", "List tenants", NULL, NULL, 0, 0, true, run_list},
+        {"tenant list", "", "List tenants with their limits", NULL, list_options, 0, 0, true, run_list},
+        {"tenant show", "TENANT", "Show one tenant", "TENANT is its id or its name.", NULL, 1, 1, true,
+                run_show},
         {"tenant remove", "TENANT", "Erase a tenant and all that is theirs", "TENANT is its id or its name.",
                 NULL, 1, 1, true, run_remove},
-        {"health", "", "Say whether the daemon lives and is ready", NULL, NULL, 0, 0, false, run_health},
+        {"key add", "TENANT", "Give a tenant a further key and print it",
+                "The key is shown this once and stored hashed.", NULL, 1, 1, true, run_key_add},
+        {"key list", "TENANT", "List a tenant's keys by their last characters", NULL, NULL, 1, 1, true,
+                run_key_list},
+        {"key remove", "TENANT KEY-ID", "Revoke a key, at once", NULL, NULL, 2, 2, true, run_key_remove},
         {0},
 };

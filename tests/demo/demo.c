@@ -85,13 +85,14 @@ static enum err tenant_add(struct demo *d, const char *name, struct tenant_demo 
 
 static enum err upload(struct demo *d, const struct tenant_demo *t, const char *name, char file[64])
 {
+	static const struct client_field form[] = {{"purpose", "fine-tune"}, {NULL, NULL}};
 	char path[128];
 	json_t *reply = NULL;
 	enum err e = client_set_key(d->ctl.client, t->key);
 
 	snprintf(path, sizeof(path), DATA_DIR "%s", name);
 	if (!e)
-		e = client_upload(d->ctl.client, path, "fine-tune", &reply, &d->why);
+		e = client_upload(d->ctl.client, "/v1/files", path, form, &reply, &d->why);
 	if (e)
 		return e;
 	snprintf(file, 64, "%s", command_string(reply, "id"));
@@ -164,7 +165,7 @@ static void *voice_run(void *arg)
 	        "max_tokens", (json_int_t)v->max_tokens, "temperature", 0.0, "stream", 1);
 
 	if (!e)
-		e = client_stream(c, "/v1/completions", body, voice_event, v, &v->why);
+		e = client_stream(c, "POST", "/v1/completions", body, voice_event, v, &v->why);
 	if (!v->err)
 		v->err = e;
 	json_decref(body);

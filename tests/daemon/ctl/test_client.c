@@ -229,18 +229,19 @@ static void test_stream_ends_well_only_with_its_mark(void **state)
 	struct why why = {0};
 	int seen = 0;
 
-	assert_int_equal(client_stream(*state, "/stream", NULL, add_n, &seen, &why), OK);
+	assert_int_equal(client_stream(*state, "POST", "/stream", NULL, add_n, &seen, &why), OK);
 	assert_int_equal(seen, 12);
-	assert_int_equal(client_stream(*state, "/cut", NULL, add_n, &seen, &why), ERR_FORMAT);
+	assert_int_equal(client_stream(*state, "POST", "/cut", NULL, add_n, &seen, &why), ERR_FORMAT);
 	assert_int_equal(seen, 121);
-	assert_int_equal(client_stream(*state, "/broken", NULL, add_n, &seen, &why), ERR_INVALID);
+	assert_int_equal(client_stream(*state, "POST", "/broken", NULL, add_n, &seen, &why), ERR_INVALID);
 	assert_string_equal(why.message, "engine stopped");
-	assert_int_equal(client_stream(*state, "/key", NULL, add_n, &seen, &why), ERR_AUTH);
+	assert_int_equal(client_stream(*state, "POST", "/key", NULL, add_n, &seen, &why), ERR_AUTH);
 	assert_int_equal(seen, 1211);
 }
 
 static void test_upload_sends_name_purpose_and_content(void **state)
 {
+	static const struct client_field form[] = {{"purpose", "fine-tune"}, {NULL, NULL}};
 	char path[] = "/tmp/redd-upload-XXXXXX";
 	int fd = mkstemp(path);
 	json_t *reply = NULL;
@@ -248,7 +249,7 @@ static void test_upload_sends_name_purpose_and_content(void **state)
 
 	assert_int_equal(write(fd, "{\"text\":1}\n", 11), 11);
 	close(fd);
-	assert_int_equal(client_upload(*state, path, "fine-tune", &reply, NULL), OK);
+	assert_int_equal(client_upload(*state, "/v1/files", path, form, &reply, NULL), OK);
 	assert_string_equal(json_string_value(json_object_get(reply, "id")), "file-1");
 	assert_memory_equal(server.content_type, "multipart/form-data; boundary=", 30);
 	assert_non_null(strstr(server.body.data, "name=\"purpose\""));
@@ -258,8 +259,27 @@ static void test_upload_sends_name_purpose_and_content(void **state)
 	assert_non_null(strstr(server.body.data, "\r\n\r\n{\"text\":1}\n\r\n--"));
 	json_decref(reply);
 	unlink(path);
-	assert_int_equal(client_upload(*state, path, "fine-tune", &reply, &why), ERR_NOT_FOUND);
+	assert_int_equal(client_upload(*state, "/v1/files", path, form, &reply, &why), ERR_NOT_FOUND);
 	assert_non_null(strstr(why.message, path));
+}
+
+static void test_download_writes_what_comes_and_keeps_refusals_apart(void **state)
+{
+	struct why why = {0};
+	char *text = NULL;
+	size_t size = 0;
+	FILE *to = open_memstream(&text, &size);
+
+	assert_int_equal(client_download(*state, "/text", to, NULL), OK);
+	assert_string_equal(text, "hello");
+	assert_int_equal(client_download(*state, "/key", to, &why), ERR_AUTH);
+	assert_string_equal(why.message, "wrong key");
+	fclose(to);
+	assert_string_equal(text, "hello");
+	free(text);
+	to = fopen("/dev/full", "w");
+	assert_int_equal(client_download(*state, "/text", to, &why), ERR_INVALID);
+	fclose(to);
 }
 
 static void test_base_model_is_the_one_that_is_not_fine_tuned(void **state)
@@ -321,6 +341,7 @@ int main(void)
 	        TEST(test_nobody_there_is_told_from_a_refusal),
 	        TEST(test_stream_ends_well_only_with_its_mark),
 	        TEST(test_upload_sends_name_purpose_and_content),
+	        TEST(test_download_writes_what_comes_and_keeps_refusals_apart),
 	        TEST(test_base_model_is_the_one_that_is_not_fine_tuned),
 	        TEST(test_watch_tells_a_job_from_queue_to_adapter),
 	        TEST(test_watch_of_a_failed_job_fails_with_its_reason),
