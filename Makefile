@@ -14,6 +14,9 @@ OUT       := $(BUILD)/$(VARIANT)
 PREFIX    ?= /usr/local
 SYSCONFDIR ?= /etc
 UNITDIR   ?= $(PREFIX)/lib/systemd/system
+MANDIR    ?= $(PREFIX)/share/man
+BASHDIR   ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR    ?= $(PREFIX)/share/zsh/site-functions
 V         ?= 0
 Q         := $(if $(filter 1,$(V)),,@)
 SUDO      := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -131,12 +134,20 @@ lint: ## Check formatting, dependency rules, and run cppcheck where it is instal
 format: ## Format all C sources in place
 	clang-format -i $(LIB_SRC) $(REDD_SRC) $(CTL_SRC) $(TEST_SRC) $(FUZZ_SRC) $(TEST_SUPPORT_SRC) $(BENCH_SRC) $(HEADERS)
 
-install: ## Install under DESTDIR and PREFIX: programs, the bundled base, unit files, sample configuration
+install: ## Install under DESTDIR and PREFIX: programs, base, manuals, completion, unit files, configuration
 install: programs
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/redd/base $(DESTDIR)$(PREFIX)/share/doc/redd
 	install -m 755 $(OUT)/redd $(OUT)/redctl $(DESTDIR)$(PREFIX)/bin/
 	install -m 644 worker/base/* $(DESTDIR)$(PREFIX)/share/redd/base/
 	install -m 644 README.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/redd/
+	install -d $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man8
+	install -m 644 daemon/ctl/redctl.1 $(DESTDIR)$(MANDIR)/man1/
+	install -m 644 daemon/redd.conf.5 $(DESTDIR)$(MANDIR)/man5/
+	install -m 644 daemon/redd.8 $(DESTDIR)$(MANDIR)/man8/
+	install -d $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR)
+	for p in redd redctl; do \
+		install -m 644 daemon/ctl/completion/$$p.bash $(DESTDIR)$(BASHDIR)/$$p && \
+		install -m 644 daemon/ctl/completion/$$p.zsh $(DESTDIR)$(ZSHDIR)/_$$p || exit 1; done
 	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/redd
 	sed 's|@PREFIX@|$(PREFIX)|g' systemd/redd.service > $(OUT)/redd.service
 	install -m 644 $(OUT)/redd.service systemd/redd.socket $(DESTDIR)$(UNITDIR)/
@@ -146,6 +157,8 @@ install: programs
 uninstall: ## Remove what install put there; the configuration and the state stay
 	rm -f $(DESTDIR)$(PREFIX)/bin/redd $(DESTDIR)$(PREFIX)/bin/redctl
 	rm -rf $(DESTDIR)$(PREFIX)/share/redd $(DESTDIR)$(PREFIX)/share/doc/redd
+	rm -f $(DESTDIR)$(MANDIR)/man1/redctl.1 $(DESTDIR)$(MANDIR)/man5/redd.conf.5 $(DESTDIR)$(MANDIR)/man8/redd.8
+	rm -f $(foreach p,redd redctl,$(DESTDIR)$(BASHDIR)/$(p) $(DESTDIR)$(ZSHDIR)/_$(p))
 	rm -f $(DESTDIR)$(UNITDIR)/redd.service $(DESTDIR)$(UNITDIR)/redd.socket
 
 clean: ## Remove everything built

@@ -1,17 +1,14 @@
 /*
- * redctl: finds the command, the address and the key, runs it, and turns how it ended into an exit code.
+ * redctl: finds the command, runs it, and turns how it ended into an exit code.
  * Nothing else in the program exits.
  */
-#include "core/buf.h"
-#include "core/mem.h"
+#include "daemon/ctl/complete.h"
+#include "daemon/ctl/connect.h"
 #include "daemon/ctl/help.h"
 
 #include <locale.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define DEFAULT_URL "http://127.0.0.1:8080"
-#define MAX_KEY_BYTES 512
 
 static enum ctl_exit exit_of(enum err e)
 {
@@ -40,74 +37,14 @@ static enum ctl_exit unknown(const char *word)
 	return CTL_USAGE;
 }
 
-/* ---- keys ---- */
-
-/* The one word in a file; mem_free(*key). ERR_NOT_FOUND, ERR_FORMAT. */
-static enum err read_key(const char *path, char **key, struct why *why)
-{
-	struct buf b = {0};
-	enum err e = buf_read_file(&b, path, MAX_KEY_BYTES);
-	const char *start;
-
-	if (e) {
-		buf_fini(&b);
-		return why_set(why, ERR_NOT_FOUND, "%s: %s", path, err_text(e));
-	}
-	start = b.len ? b.data + strspn(b.data, " \t\r\n") : "";
-	*key = mem_printf("%.*s", (int)strcspn(start, " \t\r\n"), start);
-	buf_fini(&b);
-	return *key ? OK : ERR_MEM;
-}
-
-/* The admin key from where the daemon may have put it. */
-static enum err find_admin_key(char **key, struct why *why)
-{
-	const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
-	char *paths[] = {state ? mem_printf("%s/redd/admin.key", state) : NULL,
-	        home ? mem_printf("%s/.local/state/redd/admin.key", home) : NULL,
-	        mem_strdup("/var/lib/redd/admin.key")};
-	enum err e = ERR_NOT_FOUND;
-
-	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
-		if (e && paths[i])
-			e = read_key(paths[i], key, NULL);
-		mem_free(paths[i]);
-	}
-	return e ? why_set(why, e, "no admin key is readable here: use --admin-key-file FILE") : OK;
-}
-
-static enum err choose_key(const struct args *a, bool admin, char **key, struct why *why)
-{
-	const char *file = args_text(a, admin ? "admin-key-file" : "key-file");
-	const char *text = args_text(a, "key");
-
-	if (!file && admin)
-		file = getenv("REDD_ADMIN_KEY_FILE");
-	if (!file && !text && !admin)
-		text = getenv("REDD_API_KEY");
-	if (file)
-		return read_key(file, key, why);
-	if (admin && !text)
-		return find_admin_key(key, why);
-	*key = mem_strdup(text);
-	return text && !*key ? ERR_MEM : OK;
-}
-
 /* ---- running ---- */
 
 static enum ctl_exit run(struct ctl *ctl, const struct command *c)
 {
-	const char *url = args_text(&ctl->args, "url");
+	bool admin = c->admin || args_flag(&ctl->args, "admin");
 	struct why why = {0};
-	char *key = NULL;
-	enum err e;
+	enum err e = connect_client(&ctl->args, admin, &ctl->client, &why);
 
-	if (!url)
-		url = getenv("REDD_URL");
-	e = choose_key(&ctl->args, c->admin || args_flag(&ctl->args, "admin"), &key, &why);
-	if (!e)
-		e = client_new(url && *url ? url : DEFAULT_URL, key, &ctl->client, &why);
-	mem_free(key);
 	if (!e)
 		e = c->run(ctl, &why);
 	client_free(ctl->client);
@@ -128,6 +65,10 @@ int main(int argc, char **argv)
 	int skip;
 
 	setlocale(LC_CTYPE, "");
+	if (argc > 1 && strcmp(argv[1], COMPLETE_WORD) == 0) {
+		complete_print(stdout, argv + 2, (size_t)argc - 2);
+		return CTL_OK;
+	}
 	if (args_parse(&ctl.args, argc, argv, NULL, global_options, true, &why))
 		return usage(&why, NULL);
 	if (args_flag(&ctl.args, "version")) {

@@ -92,6 +92,11 @@ static void test_install_puts_everything_under_destdir_and_prefix(void **state)
 	expect_mode("/usr/share/doc/redd/README.md", 0644);
 	expect_mode("/usr/lib/systemd/system/redd.socket", 0644);
 	expect_mode("/usr/lib/systemd/system/redd.service", 0644);
+	expect_mode("/usr/share/man/man1/redctl.1", 0644);
+	expect_mode("/usr/share/man/man5/redd.conf.5", 0644);
+	expect_mode("/usr/share/man/man8/redd.8", 0644);
+	expect_mode("/usr/share/bash-completion/completions/redctl", 0644);
+	expect_mode("/usr/share/zsh/site-functions/_redd", 0644);
 	expect_mode("/etc/redd/redd.conf", 0644);
 	read_text("/usr/lib/systemd/system/redd.service", &unit);
 	assert_non_null(strstr(unit.data, "\nExecStart=/usr/bin/redd\n"));
