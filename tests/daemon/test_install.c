@@ -136,6 +136,24 @@ static void test_uninstall_leaves_only_configuration(void **state)
 	assert_int_equal(shell("test \"$(find root -type f | wc -l)\" = 1"), 0);
 }
 
+/* As installed, programs and all: systemd-analyze verify looks for what ExecStart names. */
+static void test_units_are_what_systemd_expects_and_shut_tight(void **state)
+{
+	(void)state;
+	if (system("command -v systemd-analyze >/dev/null") != 0)
+		skip();
+	run_make("install", "PREFIX=/usr");
+	assert_int_equal(
+	        shell("sed -i \"s|/usr/bin/redd|$PWD/root&|\" root/usr/lib/systemd/system/redd.service"), 0);
+	if (shell("systemd-analyze verify --man=no root/usr/lib/systemd/system/redd.service "
+	          "root/usr/lib/systemd/system/redd.socket >log 2>&1 && ! grep . log") != 0)
+		fail_msg("systemd-analyze verify complains; see %s/log", dir);
+	/* Tenths: at most 1.5. */
+	assert_int_equal(shell("systemd-analyze security --offline=true --threshold=15 "
+	                       "root/usr/lib/systemd/system/redd.service >log 2>&1"),
+	        0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -145,6 +163,7 @@ int main(void)
 	        TEST(test_directories_can_be_chosen),
 	        TEST(test_installing_again_keeps_the_configuration),
 	        TEST(test_uninstall_leaves_only_configuration),
+	        TEST(test_units_are_what_systemd_expects_and_shut_tight),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
