@@ -1,7 +1,10 @@
 /* See log.h. A line is built on the stack and leaves in one write(), so threads never interleave. */
 #include "core/log.h"
 
+#include "core/log_json.h"
+
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,46 +13,75 @@
 
 #define LOG_LINE_MAX 2048
 
-static enum log_level log_level_min = LOG_LEVEL_INFO;
+static _Atomic enum log_level log_level_min = LOG_LEVEL_INFO;
+static _Atomic enum log_format log_format_now = LOG_FORMAT_TEXT;
+
+static const char *const level_names[] = {"debug", "info", "warn", "error"};
 
 void log_set_level(enum log_level level)
 {
-	log_level_min = level;
+	atomic_store_explicit(&log_level_min, level, memory_order_relaxed);
 }
 
-static size_t log_prefix(char *line, size_t size, enum log_level level)
+void log_set_format(enum log_format format)
 {
-	static const char *const names[] = {"debug", "info", "warn", "error"};
-	static const int priorities[] = {7, 6, 4, 3};
+	atomic_store_explicit(&log_format_now, format, memory_order_relaxed);
+}
+
+static void log_time(char when[64])
+{
 	struct timespec ts;
 	struct tm tm;
-	char when[32];
+	char seconds[32];
 
-	if (getenv("JOURNAL_STREAM"))
-		return (size_t)snprintf(line, size, "<%d>", priorities[level]);
 	clock_gettime(CLOCK_REALTIME, &ts);
 	gmtime_r(&ts.tv_sec, &tm);
-	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm);
-	return (size_t)snprintf(line, size, "%s.%03ldZ %s ", when, ts.tv_nsec / 1000000, names[level]);
+	strftime(seconds, sizeof(seconds), "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(when, 64, "%s.%03ldZ", seconds, ts.tv_nsec / 1000000);
+}
+
+/* The journal's priority, where it listens. */
+static size_t log_priority(char *line, size_t size, enum log_level level)
+{
+	static const int priorities[] = {7, 6, 4, 3};
+
+	line[0] = '\0';
+	return getenv("JOURNAL_STREAM") ? (size_t)snprintf(line, size, "<%d>", priorities[level]) : 0;
+}
+
+static size_t log_text(char *line, size_t size, enum log_level level, const char *event, const char *pairs)
+{
+	size_t n = log_priority(line, size, level);
+	char when[64] = "";
+
+	if (!n)
+		log_time(when);
+	snprintf(line + n, size - n - 1, "%s%s%s%sevent=%s %s", when, *when ? " " : "",
+	        *when ? level_names[level] : "", *when ? " " : "", event, pairs);
+	return strlen(line);
 }
 
 void log_event(enum log_level level, const char *event, const char *fmt, ...)
 {
-	char line[LOG_LINE_MAX];
+	char pairs[LOG_LINE_MAX], line[2 * LOG_LINE_MAX], when[64];
 	va_list ap;
 	size_t n;
 
-	if (level < log_level_min)
+	if (level < atomic_load_explicit(&log_level_min, memory_order_relaxed))
 		return;
-	n = log_prefix(line, sizeof(line), level);
-	n += (size_t)snprintf(line + n, sizeof(line) - n, "event=%s ", event);
 	va_start(ap, fmt);
-	vsnprintf(line + n, sizeof(line) - n - 1, fmt, ap);
+	vsnprintf(pairs, sizeof(pairs), fmt, ap);
 	va_end(ap);
-	n = strlen(line);
-	for (size_t i = 0; i < n; i++)
-		if (line[i] == '\n' || line[i] == '\r')
-			line[i] = ' ';
+	for (char *p = pairs; *p; p++)
+		if (*p == '\n' || *p == '\r')
+			*p = ' ';
+	if (atomic_load_explicit(&log_format_now, memory_order_relaxed) == LOG_FORMAT_JSON) {
+		log_time(when);
+		n = log_priority(line, sizeof(line), level);
+		n += log_json(line + n, sizeof(line) - n - 1, when, level_names[level], event, pairs);
+	} else {
+		n = log_text(line, sizeof(line), level, event, pairs);
+	}
 	line[n++] = '\n';
 	if (write(STDERR_FILENO, line, n) < 0)
 		return; /* nowhere left to say it */

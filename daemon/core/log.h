@@ -8,13 +8,17 @@
 
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
 
-/* Lines below this level are dropped. Default: info. Call before threads start. */
-void log_set_level(enum log_level level);
+enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
-/* log_event(LOG_LEVEL_INFO, "job_done", "job=%s steps=%zu", ...): `event` is a snake_case word; fmt holds key=value
- * pairs, values with spaces quoted by the caller ("message=\"%s\""). */
+/* Lines below this level are dropped. Default: info. */
+void log_set_level(enum log_level level);
+/* LOG_FORMAT_JSON: one object a line, with the pairs as members (log_json.h). Default: text. */
+void log_set_format(enum log_format format);
+
+/* log_event(LOG_LEVEL_INFO, "job_done", "job=%s steps=%zu", ...): `event` is a snake_case word; fmt holds
+ * key=value pairs, values with spaces quoted by the caller ("message=\"%s\""). */
 __attribute__((format(printf, 3, 4))) void log_event(
-	enum log_level level, const char *event, const char *fmt, ...);
+        enum log_level level, const char *event, const char *fmt, ...);
 
 #define log_debug(event, ...) log_event(LOG_LEVEL_DEBUG, event, __VA_ARGS__)
 #define log_info(event, ...) log_event(LOG_LEVEL_INFO, event, __VA_ARGS__)
