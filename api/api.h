@@ -32,6 +32,9 @@ struct api_options {
  * 503. */
 enum err api_start(uv_loop_t *loop, const struct api_options *options, struct store *store,
         struct worker *worker, struct api **out, struct why *why);
+/* Put in force max_body_bytes, max_file_bytes (0 = the default) and limits of options; the rest is not looked
+ * at. Requests that were admitted stay so. */
+void api_reload(struct api *a, const struct api_options *options);
 /* Where it listens: host and port, as "127.0.0.1:43121". */
 const char *api_address(const struct api *a);
 /* Answer 503 to whatever is new; what is in flight goes on. */

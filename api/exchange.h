@@ -27,6 +27,8 @@ typedef enum exchange_verdict exchange_handler(struct exchange *x);
 struct store *exchange_store(struct exchange *x);
 struct worker *exchange_worker(struct exchange *x);
 const struct api_options *exchange_options(struct exchange *x);
+/* The limits of a tenant that has none of its own; a reload changes them. */
+struct tenant_limits exchange_default_limits(struct exchange *x);
 /* Who asks; NULL for routes without authentication and for the admin. */
 const struct tenant *exchange_tenant(struct exchange *x);
 bool exchange_is_admin(struct exchange *x);

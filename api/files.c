@@ -92,7 +92,7 @@ static enum err check_quota(struct exchange *x, int64_t more, struct why *why)
 	enum err e;
 
 	if (!limit)
-		limit = exchange_options(x)->limits.file_bytes;
+		limit = exchange_default_limits(x).file_bytes;
 	if (limit <= 0)
 		return OK;
 	e = store_file_bytes(exchange_store(x), t->id, &used);

@@ -75,7 +75,7 @@ static enum err job_store(struct exchange *x, const struct job_request *r, struc
 {
 	const struct tenant *t = exchange_tenant(x);
 	int64_t max_queued =
-	        t->limits.queued_jobs ? t->limits.queued_jobs : exchange_options(x)->limits.queued_jobs;
+	        t->limits.queued_jobs ? t->limits.queued_jobs : exchange_default_limits(x).queued_jobs;
 	char key[IDEMPOTENCY_KEY_MAX + 8];
 	char *spec = NULL;
 	enum err e = idempotency_key(x, key, why);

@@ -117,6 +117,34 @@ static enum exchange_verdict front_page(struct exchange *x)
 	return exchange_reply_bytes(x, 200, "text/html; charset=utf-8", &text);
 }
 
+/* Pool threads read the limits: each is a number by itself, read and written whole. */
+void api_reload(struct api *a, const struct api_options *options)
+{
+	const struct tenant_limits *from = &options->limits;
+	struct tenant_limits *to = &a->options.limits;
+
+	a->options.max_body_bytes = options->max_body_bytes ? options->max_body_bytes : EDGE_MAX_BODY_BYTES;
+	a->options.max_file_bytes = options->max_file_bytes ? options->max_file_bytes : EDGE_MAX_FILE_BYTES;
+	__atomic_store_n(&to->queued_jobs, from->queued_jobs, __ATOMIC_RELAXED);
+	__atomic_store_n(&to->running_jobs, from->running_jobs, __ATOMIC_RELAXED);
+	__atomic_store_n(&to->file_bytes, from->file_bytes, __ATOMIC_RELAXED);
+	__atomic_store_n(&to->requests_per_minute, from->requests_per_minute, __ATOMIC_RELAXED);
+	__atomic_store_n(&to->tokens_per_minute, from->tokens_per_minute, __ATOMIC_RELAXED);
+}
+
+struct tenant_limits exchange_default_limits(struct exchange *x)
+{
+	const struct tenant_limits *from = &exchange_options(x)->limits;
+
+	return (struct tenant_limits){
+	        .queued_jobs = __atomic_load_n(&from->queued_jobs, __ATOMIC_RELAXED),
+	        .running_jobs = __atomic_load_n(&from->running_jobs, __ATOMIC_RELAXED),
+	        .file_bytes = __atomic_load_n(&from->file_bytes, __ATOMIC_RELAXED),
+	        .requests_per_minute = __atomic_load_n(&from->requests_per_minute, __ATOMIC_RELAXED),
+	        .tokens_per_minute = __atomic_load_n(&from->tokens_per_minute, __ATOMIC_RELAXED),
+	};
+}
+
 const struct route operation_routes[] = {
         {"GET", "/healthz", ROUTE_OPEN, healthz},
         {"GET", "/readyz", ROUTE_OPEN, readyz},

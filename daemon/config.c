@@ -188,6 +188,9 @@ enum err config_load(int argc, char **argv, const char *default_file, struct con
 	e = walk_arguments(argc, argv, &c, &named, &asked, why);
 	if (e)
 		goto fail;
+	c.argc = argc;
+	c.argv = argv;
+	c.default_file = default_file;
 	*out = c;
 	*action = asked;
 	return OK;
@@ -260,7 +263,9 @@ void config_help(FILE *to)
 	      "        Refuse what is new, finish requests in flight, checkpoint and requeue\n"
 	      "        running jobs, end. A second one ends at once; nothing accepted is lost.\n"
 	      "  SIGHUP\n"
-	      "        Noted in the log; settings are read at start only.\n\n"
+	      "        Read the settings again. In force at once: log-level, log-format,\n"
+	      "        drain-seconds, max-body, max-file, and the limits of tenants but for\n"
+	      "        limit-running-jobs; the log names what else differs and needs a restart.\n\n"
 	      "Environment:\n"
 	      "  OPENBLAS_CORETYPE\n"
 	      "        Overrides the choice of matrix kernels. Best left unset: redd warns when it\n"

@@ -2,7 +2,7 @@
  * What the daemon is told: built-in values, overridden by a configuration file, overridden by the command
  * line. The three share one table of settings (config_settings.h), so none knows a key the others lack.
  * It only reads: nothing is created, opened or started here.
- * Thread: main, before others start; immutable afterwards.
+ * Thread: main, before others start; afterwards the loop's, which alone may merge into it.
  */
 #ifndef REDD_DAEMON_CONFIG_H
 #define REDD_DAEMON_CONFIG_H
@@ -41,6 +41,12 @@ struct config {
 	int64_t drain_seconds;
 	struct tenant_limits limits; /* < 0 = none; never 0 */
 	int64_t log_level;           /* enum log_level */
+	int64_t log_format;          /* enum log_format */
+
+	/* What config_load() was given, to load once more; borrowed. */
+	int argc;
+	char **argv;
+	const char *default_file;
 };
 
 /* What the command line asks for besides running. */
@@ -53,6 +59,15 @@ enum config_action { CONFIG_RUN, CONFIG_CHECK, CONFIG_HELP, CONFIG_VERSION };
 enum err config_load(int argc, char **argv, const char *default_file, struct config *out,
         enum config_action *action, struct why *why);
 void config_fini(struct config *c);
+
+/* What a reload changed, as names with blanks between. */
+struct config_changes {
+	char applied[512]; /* in force now */
+	char pending[512]; /* different, but only a restart can change it */
+};
+/* Take over from fresh those settings that can change at run time (config_setting_is_live()), and say what
+ * else differs. */
+void config_merge(struct config *c, const struct config *fresh, struct config_changes *out);
 
 /* The text of --help. */
 void config_help(FILE *to);

@@ -83,6 +83,8 @@ static const struct setting settings[] = {
                 "How long requests in flight may go on after SIGTERM. Default: 20."},
         {"log-level", "LEVEL", SETTING_LEVEL, AT(log_level), 0, 0, other_group,
                 "debug, info, warn or error. Default: info."},
+        {"log-format", "FORMAT", SETTING_FORMAT, AT(log_format), 0, 0, other_group,
+                "text, or json: an object a line with the pairs as members. Default: text."},
 };
 
 const struct setting *config_settings(size_t *n)
@@ -97,6 +99,18 @@ const struct setting *config_setting_find(const char *name)
 		if (strcmp(settings[i].name, name) == 0)
 			return &settings[i];
 	return NULL;
+}
+
+bool config_setting_is_live(const struct setting *s)
+{
+	static const char *const live[] = {"log-level", "log-format", "drain-seconds", "max-body", "max-file",
+	        "limit-queued-jobs", "limit-file-bytes", "limit-requests-per-minute",
+	        "limit-tokens-per-minute"};
+
+	for (size_t i = 0; i < sizeof(live) / sizeof(live[0]); i++)
+		if (strcmp(live[i], s->name) == 0)
+			return true;
+	return false;
 }
 
 enum err config_defaults(struct config *c)
@@ -228,16 +242,30 @@ static enum err apply_bool(const char *value, bool *to, struct why *why)
 	return why_set(why, ERR_INVALID, "\"%s\" is neither yes nor no", value);
 }
 
-static enum err apply_level(const char *value, int64_t *to, struct why *why)
+/* One of the words, as its number; said is what they are when it is none. */
+static enum err apply_word(
+        const char *value, const char *const *words, size_t n, const char *said, int64_t *to, struct why *why)
 {
-	static const char *const names[] = {"debug", "info", "warn", "error"};
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (strcmp(value, names[i]) == 0) {
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(value, words[i]) == 0) {
 			*to = (int64_t)i;
 			return OK;
 		}
-	return why_set(why, ERR_INVALID, "\"%s\" is none of debug, info, warn, error", value);
+	return why_set(why, ERR_INVALID, "\"%s\" is none of %s", value, said);
+}
+
+static enum err apply_level(const char *value, int64_t *to, struct why *why)
+{
+	static const char *const words[] = {"debug", "info", "warn", "error"};
+
+	return apply_word(value, words, 4, "debug, info, warn, error", to, why);
+}
+
+static enum err apply_format(const char *value, int64_t *to, struct why *why)
+{
+	static const char *const words[] = {"text", "json"};
+
+	return apply_word(value, words, 2, "text, json", to, why);
 }
 
 static enum err apply_listen(const char *value, struct config *c, struct why *why)
@@ -272,6 +300,8 @@ enum err config_setting_apply(const struct setting *s, const char *value, struct
 		return apply_listen(value, c, why);
 	case SETTING_LEVEL:
 		return apply_level(value, at, why);
+	case SETTING_FORMAT:
+		return apply_format(value, at, why);
 	}
 	return ERR_INVALID;
 }

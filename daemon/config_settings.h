@@ -19,6 +19,7 @@ enum setting_kind {
 	SETTING_BOOL,       /* yes or no; a bare option means yes */
 	SETTING_LISTEN,     /* HOST:PORT into host and port */
 	SETTING_LEVEL,      /* debug, info, warn, error */
+	SETTING_FORMAT,     /* text, json */
 };
 
 struct setting {
@@ -35,6 +36,8 @@ struct setting {
 const struct setting *config_settings(size_t *n);
 /* NULL when there is none of that name. */
 const struct setting *config_setting_find(const char *name);
+/* Whether a reload puts it in force; others wait for a restart. All of these are numbers. */
+bool config_setting_is_live(const struct setting *s);
 /* Parse value and store it in c. ERR_INVALID with the allowed values in why; c is unmodified then. ERR_MEM.
  */
 enum err config_setting_apply(const struct setting *s, const char *value, struct config *c, struct why *why);

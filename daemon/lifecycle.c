@@ -6,6 +6,8 @@
  * loop (main)   | everything here           | sockets, timers, signals | the last handle being closed
  * pool (libuv)  | worker_stop(), once       | on_signal()              | its return; on_worker_stopped()
  * follows
+ * pool (libuv)  | fresh, while reloading    | SIGHUP                   | its return; on_settings_read()
+ * follows
  */
 #include "daemon/lifecycle.h"
 
@@ -39,7 +41,7 @@ static const int handled_signals[] = {SIGTERM, SIGINT, SIGHUP};
 #define N_SIGNALS (sizeof(handled_signals) / sizeof(handled_signals[0]))
 
 struct lifecycle {
-	const struct config *config; /* borrowed */
+	struct config *config; /* borrowed */
 	struct places places;
 	struct admin_key admin_key;
 
@@ -58,6 +60,12 @@ struct lifecycle {
 	char status[STATUS_SIZE]; /* as last sent */
 	struct notify_watchdog watchdog;
 	uv_work_t stop_work;
+
+	uv_work_t reload_work; /* the pool's while reloading, as the three below */
+	struct config fresh;
+	struct why reload_why;
+	enum err reload_err;
+	bool reloading, reload_again; /* the loop's */
 };
 
 static void phase_enter(struct lifecycle *l, enum phase to)
@@ -244,14 +252,78 @@ static void stop_begin(struct lifecycle *l, int signum)
 	(void)uv_queue_work(&l->loop, &l->stop_work, stop_worker, on_worker_stopped);
 }
 
+/* ---- reloading ---- */
+
+/* Pool: reads the file. */
+static void read_settings(uv_work_t *work)
+{
+	struct lifecycle *l = work->data;
+	const struct config *c = l->config;
+	enum config_action action;
+
+	l->reload_err = config_load(c->argc, c->argv, c->default_file, &l->fresh, &action, &l->reload_why);
+}
+
+static void apply_settings(struct lifecycle *l)
+{
+	const struct config *c = l->config;
+	const struct api_options options = {
+	        .max_body_bytes = (size_t)c->max_body_bytes,
+	        .max_file_bytes = c->max_file_bytes,
+	        .limits = c->limits,
+	};
+
+	log_set_level((enum log_level)c->log_level);
+	log_set_format((enum log_format)c->log_format);
+	if (l->api)
+		api_reload(l->api, &options);
+}
+
+static void reload_begin(struct lifecycle *l);
+
+/* Loop. */
+static void on_settings_read(uv_work_t *work, int status)
+{
+	struct lifecycle *l = work->data;
+	struct config_changes changes;
+
+	(void)status;
+	l->reloading = false;
+	if (l->reload_err) {
+		log_error("reload_failed", "message=\"%s\" settings=unchanged",
+		        l->reload_why.message[0] ? l->reload_why.message : err_text(l->reload_err));
+	} else {
+		config_merge(l->config, &l->fresh, &changes);
+		config_fini(&l->fresh);
+		apply_settings(l);
+		log_info("reloaded", "changed=\"%s\" restart_needed_for=\"%s\"", changes.applied,
+		        changes.pending);
+	}
+	if (l->phase == PHASE_RUNNING)
+		notify_ready(l->status);
+	if (l->reload_again && l->phase == PHASE_RUNNING)
+		reload_begin(l);
+}
+
+static void reload_begin(struct lifecycle *l)
+{
+	l->reload_again = l->reloading;
+	if (l->reloading)
+		return;
+	l->reloading = true;
+	l->reload_work.data = l;
+	memset(&l->reload_why, 0, sizeof(l->reload_why));
+	notify_reloading();
+	(void)uv_queue_work(&l->loop, &l->reload_work, read_settings, on_settings_read);
+}
+
 static void on_signal(uv_signal_t *handle, int signum)
 {
 	struct lifecycle *l = handle->data;
 
 	if (signum == SIGHUP) {
-		log_info("reload",
-		        "message=\"SIGHUP: the log goes to standard error and settings are read at start, "
-		        "so there is nothing to reopen\"");
+		if (l->phase == PHASE_RUNNING)
+			reload_begin(l);
 		return;
 	}
 	if (l->phase == PHASE_RUNNING) {
@@ -303,7 +375,7 @@ static enum err say_ready(struct lifecycle *l, struct why *why)
 	return OK;
 }
 
-enum err lifecycle_open(const struct config *config, struct lifecycle **out, struct why *why)
+enum err lifecycle_open(struct config *config, struct lifecycle **out, struct why *why)
 {
 	struct lifecycle *l = mem_calloc(1, sizeof(*l));
 	enum err e = ERR_MEM;

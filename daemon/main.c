@@ -42,13 +42,14 @@ static int fail(int status, enum err e, const struct why *why)
 	return status;
 }
 
-static int run(const struct config *config)
+static int run(struct config *config)
 {
 	struct lifecycle *l = NULL;
 	struct why why = {0};
 	enum err e;
 
 	log_set_level((enum log_level)config->log_level);
+	log_set_format((enum log_format)config->log_format);
 	log_info("start", "version=%s pid=%d config=\"%s\"", REDD_VERSION, (int)getpid(),
 	        config->config_file ? config->config_file : "");
 	e = lifecycle_open(config, &l, &why);

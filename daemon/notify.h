@@ -11,8 +11,9 @@
 #include <stdint.h>
 #include <uv.h>
 
-/* READY=1 with a status line; the same while running; STOPPING=1. */
+/* READY=1 with a status line; the same while running; RELOADING=1, which READY=1 ends; STOPPING=1. */
 void notify_ready(const char *status);
+void notify_reloading(void);
 void notify_status(const char *status);
 void notify_stopping(const char *status);
 

@@ -150,7 +150,8 @@ static void test_every_setting_is_taken_from_both_file_and_command_line(void **s
 	        [SETTING_SIZE_LIMIT] = "2G",
 	        [SETTING_BOOL] = "yes",
 	        [SETTING_LISTEN] = "localhost:81",
-	        [SETTING_LEVEL] = "error"};
+	        [SETTING_LEVEL] = "error",
+	        [SETTING_FORMAT] = "json"};
 	const struct setting *all;
 	size_t n;
 
@@ -373,6 +374,34 @@ static void test_short_memory_is_an_error_and_leaks_nothing(void **state)
 	config_fini(&c);
 }
 
+static void test_reload_takes_what_may_change_and_names_the_rest(void **state)
+{
+	char *words[] = {(char *)"redd", (char *)"--max-body", (char *)"2M", NULL};
+	struct config c = {0}, fresh = {0};
+	struct config_changes changes;
+	enum config_action action;
+
+	(void)state;
+	write_conf("log-level = info\nport = 1\nmodel = a\n");
+	assert_int_equal(config_load(3, words, conf_path, &c, &action, NULL), OK);
+	write_conf("log-level = debug\nlog-format = json\nport = 2\nmodel = b\nno-auth = yes\nmax-body = 3M\n"
+	           "limit-queued-jobs = none\n");
+	assert_int_equal(config_load(c.argc, c.argv, c.default_file, &fresh, &action, NULL), OK);
+	config_merge(&c, &fresh, &changes);
+	assert_string_equal(changes.applied, "limit-queued-jobs log-level log-format");
+	assert_string_equal(changes.pending, "model port no-auth");
+	assert_int_equal(c.log_level, LOG_LEVEL_DEBUG);
+	assert_int_equal(c.log_format, LOG_FORMAT_JSON);
+	assert_int_equal(c.limits.queued_jobs, -1);
+	assert_int_equal(c.max_body_bytes, 2 << 20); /* the command line still wins */
+	assert_int_equal(c.port, 1);
+	assert_string_equal(c.model_dir, "a");
+	config_merge(&c, &fresh, &changes);
+	assert_string_equal(changes.applied, "");
+	config_fini(&c);
+	config_fini(&fresh);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -390,6 +419,7 @@ int main(void)
 	        cmocka_unit_test(test_sample_file_lists_every_setting_with_an_acceptable_value),
 	        cmocka_unit_test(test_help_names_every_setting),
 	        cmocka_unit_test(test_short_memory_is_an_error_and_leaks_nothing),
+	        cmocka_unit_test(test_reload_takes_what_may_change_and_names_the_rest),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -51,6 +51,15 @@ static void expect_heard(const char *expected)
 	assert_string_equal(text, expected);
 }
 
+static void expect_reloading(void)
+{
+	static const char words[] = "RELOADING=1\nMONOTONIC_USEC=";
+	char text[512];
+
+	assert_true(recv(manager, text, sizeof(text), 0) > (ssize_t)sizeof(words));
+	assert_memory_equal(text, words, sizeof(words) - 1);
+}
+
 static void expect_silence(void)
 {
 	char text[8];
@@ -65,6 +74,8 @@ static void test_manager_hears_ready_status_and_stopping(void **state)
 	expect_heard("READY=1\nSTATUS=up on 127.0.0.1:1");
 	notify_status("busy");
 	expect_heard("STATUS=busy");
+	notify_reloading();
+	expect_reloading();
 	notify_stopping("bye");
 	expect_heard("STOPPING=1\nSTATUS=bye");
 }
