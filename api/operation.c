@@ -1,10 +1,32 @@
 /* What operators and load balancers ask: health, readiness, metrics, and a page for people. Pool threads. */
 #include "api/edge.h"
+#include "api/metrics.h"
 #include "core/mem.h"
+
+#define READY_MAX_COMMIT_MS 10000
+#define READY_MIN_FREE_BYTES ((uint64_t)16 << 20)
 
 static enum exchange_verdict healthz(struct exchange *x)
 {
 	return exchange_reply_json(x, 200, json_pack("{s:s}", "status", "ok"));
+}
+
+/* Whether what was accepted could be kept. A store that has failed is asked to write again: nothing else
+ * would tell that it can. */
+static enum err store_ready(struct store *s, struct why *why)
+{
+	struct store_stats stats;
+
+	store_stats(s, &stats);
+	if (stats.busy_ms > READY_MAX_COMMIT_MS)
+		return why_set(why, ERR_BUSY, "The disk has been writing one transaction for %lld s.",
+		        (long long)stats.busy_ms / 1000);
+	if (stats.free_bytes < READY_MIN_FREE_BYTES)
+		return why_set(why, ERR_BUSY, "Only %llu MiB are left on the state's file system.",
+		        (unsigned long long)(stats.free_bytes >> 20));
+	if (stats.failing && store_probe(s))
+		return why_set(why, ERR_BUSY, "The store cannot write.");
+	return OK;
 }
 
 static enum exchange_verdict readyz(struct exchange *x)
@@ -19,6 +41,8 @@ static enum exchange_verdict readyz(struct exchange *x)
 	if (exchange_draining(x))
 		e = why_set(&why, ERR_BUSY, "The server is shutting down.");
 	if (!e)
+		e = store_ready(exchange_store(x), &why);
+	if (!e)
 		e = store_tenant_list(exchange_store(x), &page, &items, &n, &more);
 	mem_free(items);
 	if (e)
@@ -26,70 +50,11 @@ static enum exchange_verdict readyz(struct exchange *x)
 	return exchange_reply_json(x, 200, json_pack("{s:s}", "status", "ready"));
 }
 
-/* One metric of Prometheus' text format, without labels. */
-static enum err metric(struct buf *b, const char *type, const char *name, const char *help, uint64_t value)
-{
-	return buf_printf(b, "# HELP redd_%s %s\n# TYPE redd_%s %s\nredd_%s %llu\n", name, help, name, type,
-	        name, (unsigned long long)value);
-}
-
-static enum err metrics_http(struct buf *b, const uint64_t n_requests[6])
-{
-	enum err e = buf_printf(b, "# HELP redd_http_responses_total HTTP answers by class of status.\n"
-	                           "# TYPE redd_http_responses_total counter\n");
-
-	for (unsigned i = 2; !e && i < 6; i++)
-		e = buf_printf(b, "redd_http_responses_total{class=\"%uxx\"} %llu\n", i,
-		        (unsigned long long)n_requests[i]);
-	return e;
-}
-
-static enum err metrics_worker(struct buf *b, struct worker *w)
-{
-	struct worker_stats s;
-	enum err e;
-
-	worker_stats(w, &s);
-	const struct {
-		const char *type, *name, *help;
-		uint64_t value;
-	} all[] = {
-	        {"gauge", "jobs_running", "Fine-tuning jobs being trained.", s.running_jobs},
-	        {"gauge", "train_threads", "Training threads.", s.n_train_threads},
-	        {"counter", "train_steps_total", "Optimizer steps done.", s.train_steps},
-	        {"counter", "train_tokens_total", "Tokens trained on.", s.train_tokens},
-	        {"gauge", "adapters_resident", "Adapter versions in memory.", s.adapters_resident},
-	        {"gauge", "requests_running", "Sequences in the running batch.", s.serve.running},
-	        {"gauge", "requests_waiting", "Sequences waiting for a place in the batch.", s.serve.waiting},
-	        {"counter", "prompt_tokens_total", "Prompt tokens read.", s.serve.prompt_tokens},
-	        {"counter", "generated_tokens_total", "Tokens generated.", s.serve.generated_tokens},
-	        {"counter", "decode_steps_total", "Decode steps; rows / steps is the mean batch.",
-	                s.serve.steps},
-	        {"counter", "decode_rows_total", "Rows over all decode steps.", s.serve.batch_rows},
-	};
-	e = buf_printf(b,
-	        "# HELP redd_build_info Version and the kernels that run.\n# TYPE redd_build_info gauge\n"
-	        "redd_build_info{version=\"" REDD_VERSION "\",gemm=\"%s\",cpu=\"%s\"} 1\n",
-	        s.gemm_kernel ? s.gemm_kernel : "", s.cpu ? s.cpu : "");
-	for (size_t i = 0; !e && i < sizeof(all) / sizeof(all[0]); i++)
-		e = metric(b, all[i].type, all[i].name, all[i].help, all[i].value);
-	return e;
-}
-
 static enum exchange_verdict metrics(struct exchange *x)
 {
-	struct worker *w = exchange_worker(x);
 	struct buf text = {0};
-	uint64_t n_requests[6];
-	enum err e;
+	enum err e = metrics_write(x, &text);
 
-	exchange_count_answers(x, n_requests);
-	e = metrics_http(&text, n_requests);
-	if (!e)
-		e = metric(&text, "gauge", "event_streams", "Streams of job events that are open.",
-		        job_hub_streams(exchange_api(x)->jobs));
-	if (!e && w)
-		e = metrics_worker(&text, w);
 	if (e) {
 		buf_fini(&text);
 		return exchange_reply_error(x, e, NULL);

@@ -35,6 +35,28 @@ void store_close(struct store *s);
 /* Wait until everything queued so far is on disk. The first error of a _later call since the last flush. */
 enum err store_flush(struct store *s);
 
+/* ---- how it is doing ---- */
+
+#define STORE_LATENCY_BUCKETS 12
+struct store_stats {
+	uint64_t commits;  /* transactions so far */
+	uint64_t failures; /* of them that were lost */
+	uint64_t writes;   /* in all of them */
+	/* Transactions that took at most store_latency_bounds[i] seconds and longer than the bound before;
+	 * the last: longer than all. */
+	uint64_t latency[STORE_LATENCY_BUCKETS];
+	double latency_sum_s;
+	size_t waiting;      /* writes that are queued */
+	int64_t busy_ms;     /* since when the transaction under way takes, 0 = none is */
+	bool failing;        /* the last transaction was lost */
+	uint64_t free_bytes; /* of its file system, for it */
+};
+extern const double store_latency_bounds[STORE_LATENCY_BUCKETS - 1];
+/* Does not wait. */
+void store_stats(struct store *s, struct store_stats *out);
+/* Write something that changes nothing, and wait for the disk: OK means that writing works again. */
+enum err store_probe(struct store *s);
+
 /* A page of a list: newest first unless said otherwise. */
 struct page {
 	const char *after; /* id of the last item already seen, or NULL; ERR_NOT_FOUND when there is no such
@@ -132,6 +154,7 @@ enum job_status {
 };
 const char *job_status_name(enum job_status s); /* as on the wire: "validating_files", "queued", ... */
 bool job_status_terminal(enum job_status s);
+#define JOB_STATUSES (JOB_CANCELLED + 1)
 
 struct job {
 	char id[STORE_ID_SIZE]; /* "ftjob-..." */
@@ -172,6 +195,8 @@ enum err store_job_get(
         struct store *s, const char *tenant_id, const char *id, struct job *out); /* ERR_NOT_FOUND */
 enum err store_job_list(struct store *s, const char *tenant_id, const struct page *page, struct job **items,
         size_t *n, bool *has_more);
+/* How many there are of each status, of all tenants. */
+enum err store_job_counts(struct store *s, int64_t counts[JOB_STATUSES]);
 /* Jobs before it in the queue, -1 when it is not queued. */
 enum err store_job_queue_position(struct store *s, const char *id, int64_t *position);
 

@@ -10,6 +10,7 @@
  */
 #include "storage/writer.h"
 
+#include "core/clock.h"
 #include "core/mem.h"
 
 #include <pthread.h>
@@ -26,9 +27,15 @@ struct writer {
 	/* Under lock. */
 	struct write *head, **tail;
 	size_t n_later;
+	size_t n_waiting;
 	enum err later_err;
 	bool stopping;
+	int64_t since_ns; /* when the transaction under way began, 0 = none is */
+	struct writer_stats stats;
 };
+
+const double store_latency_bounds[STORE_LATENCY_BUCKETS - 1] = {
+        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5};
 
 static enum err run_sql(struct db *db, const char *sql)
 {
@@ -79,35 +86,43 @@ static enum err batch_begin(struct db *db)
 }
 
 /* Run the writes of a batch as one transaction and leave in each how it went. Where the transaction is lost
- * in the middle, so are those before; what comes behind goes into the next one. */
-static void batch_run(struct db *db, struct write *batch)
+ * in the middle, so are those before; what comes behind goes into the next one. False when one was lost. */
+static bool batch_run(struct db *db, struct write *batch)
 {
+	bool whole = true;
+
 	while (batch) {
 		struct write *op = batch;
 		bool good = true;
 
 		if (batch_begin(db)) {
 			batch_lost(batch, NULL, ERR_DB);
-			return;
+			return false;
 		}
 		for (; op && good; op = op->next)
 			good = write_run(db, op);
-		if (!good || run_sql(db, "COMMIT"))
+		if (!good || run_sql(db, "COMMIT")) {
 			batch_lost(batch, op, ERR_DB);
+			whole = false;
+		}
 		if (db_in_transaction(db))
 			(void)run_sql(db, "ROLLBACK");
 		batch_after(db, batch, op);
 		batch = op;
 	}
+	return whole;
 }
 
 /* With lock: take the oldest writes off the queue. */
 static struct write *batch_take(struct writer *w)
 {
 	struct write *batch = w->head, *last = batch;
+	size_t n = 1;
 
-	for (size_t n = 1; last->next && n < WRITER_BATCH_MAX; n++)
+	for (; last->next && n < WRITER_BATCH_MAX; n++)
 		last = last->next;
+	w->n_waiting -= n;
+	w->stats.writes += n;
 	w->head = last->next;
 	if (!w->head)
 		w->tail = &w->head;
@@ -134,6 +149,22 @@ static void batch_answer(struct writer *w, struct write *batch)
 	pthread_cond_broadcast(&w->room);
 }
 
+/* With lock: how long the transaction took, and how it went. */
+static void batch_note(struct writer *w, bool whole)
+{
+	double seconds = (double)(clock_mono_ns() - w->since_ns) / 1e9;
+	size_t i = 0;
+
+	while (i < STORE_LATENCY_BUCKETS - 1 && seconds > store_latency_bounds[i])
+		i++;
+	w->stats.latency[i]++;
+	w->stats.latency_sum_s += seconds;
+	w->stats.commits++;
+	w->stats.failures += !whole;
+	w->stats.failing = !whole;
+	w->since_ns = 0;
+}
+
 static void *writer_main(void *arg)
 {
 	struct writer *w = arg;
@@ -141,15 +172,18 @@ static void *writer_main(void *arg)
 	pthread_mutex_lock(&w->lock);
 	for (;;) {
 		struct write *batch;
+		bool whole;
 
 		while (!w->head && !w->stopping)
 			pthread_cond_wait(&w->work, &w->lock);
 		if (!w->head)
 			break;
 		batch = batch_take(w);
+		w->since_ns = clock_mono_ns();
 		pthread_mutex_unlock(&w->lock);
-		batch_run(w->db, batch);
+		whole = batch_run(w->db, batch);
 		pthread_mutex_lock(&w->lock);
+		batch_note(w, whole);
 		batch_answer(w, batch);
 	}
 	pthread_mutex_unlock(&w->lock);
@@ -196,7 +230,17 @@ static void writer_append(struct writer *w, struct write *op)
 	op->next = NULL;
 	*w->tail = op;
 	w->tail = &op->next;
+	w->n_waiting++;
 	pthread_cond_signal(&w->work);
+}
+
+void writer_stats(struct writer *w, struct writer_stats *out)
+{
+	pthread_mutex_lock(&w->lock);
+	*out = w->stats;
+	out->waiting = w->n_waiting;
+	out->busy_ms = w->since_ns ? (clock_mono_ns() - w->since_ns) / 1000000 : 0;
+	pthread_mutex_unlock(&w->lock);
 }
 
 enum err writer_call(struct writer *w, write_fn *run, void *arg)

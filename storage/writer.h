@@ -8,6 +8,7 @@
 #define REDD_STORAGE_WRITER_H
 
 #include "storage/db.h"
+#include "storage/store.h"
 
 #include <semaphore.h>
 
@@ -41,6 +42,16 @@ enum err writer_empty_log(struct writer *w);
 void writer_later(struct writer *w, struct write *op, write_fn *run);
 /* Remember that a write failed before it could be queued, for writer_flush(). */
 void writer_note(struct writer *w, enum err err);
+/* What the thread has done so far and is doing now; see store_stats. */
+struct writer_stats {
+	uint64_t commits, failures, writes;
+	uint64_t latency[STORE_LATENCY_BUCKETS];
+	double latency_sum_s;
+	size_t waiting;
+	int64_t busy_ms;
+	bool failing;
+};
+void writer_stats(struct writer *w, struct writer_stats *out);
 /* Wait until what was queued is on disk. The first error of writer_later() since the last flush. */
 enum err writer_flush(struct writer *w);
 
