@@ -16,6 +16,7 @@ SYSCONFDIR ?= /etc
 UNITDIR   ?= $(PREFIX)/lib/systemd/system
 MANDIR    ?= $(PREFIX)/share/man
 BASHDIR   ?= $(PREFIX)/share/bash-completion/completions
+DEB_REVISION ?= 1
 ZSHDIR    ?= $(PREFIX)/share/zsh/site-functions
 V         ?= 0
 Q         := $(if $(filter 1,$(V)),,@)
@@ -72,7 +73,7 @@ TSAN_TESTS := $(filter %_threads,$(TESTS))
 ALL_OBJ   := $(call obj,$(LIB_SRC) $(REDD_SRC) $(CTL_SRC) $(TEST_SUPPORT_SRC) $(TEST_SRC) $(FUZZ_SRC) $(BENCH_SRC) tests/demo/demo.c)
 
 .PHONY: all programs tests deps deps-if-missing demo demo-run check check-run check-variant check-tsan bench fuzz fuzz-run lint \
-	format install uninstall clean help
+	format install uninstall deb check-deb clean help
 
 all: ## Build redd and redctl (the default); VARIANT=release|asan|tsan
 all: programs
@@ -160,6 +161,14 @@ uninstall: ## Remove what install put there; the configuration and the state sta
 	rm -f $(DESTDIR)$(MANDIR)/man1/redctl.1 $(DESTDIR)$(MANDIR)/man5/redd.conf.5 $(DESTDIR)$(MANDIR)/man8/redd.8
 	rm -f $(foreach p,redd redctl,$(DESTDIR)$(BASHDIR)/$(p) $(DESTDIR)$(ZSHDIR)/_$(p))
 	rm -f $(DESTDIR)$(UNITDIR)/redd.service $(DESTDIR)$(UNITDIR)/redd.socket
+
+deb: ## Build a Debian package of what install installs: build/redd_VERSION-REVISION_ARCH.deb
+deb: programs
+	@command -v dpkg-shlibdeps >/dev/null || { echo "make deb needs dpkg-dev: apt-get install dpkg-dev" >&2; exit 1; }
+	@OUT=$(OUT) VERSION=$(VERSION) REVISION=$(DEB_REVISION) MAKE="$(MAKE)" sh systemd/debian/build.sh
+
+check-deb: ## Install, start, upgrade, remove and purge the package in a chroot; needs root, debootstrap, a mirror
+	@MAKE="$(MAKE)" BUILD=$(BUILD) sh tests/package/test_deb.sh
 
 clean: ## Remove everything built
 	rm -rf $(BUILD)
