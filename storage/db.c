@@ -61,6 +61,25 @@ enum err db_empty_log(struct db *db)
 	return db_err(sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL));
 }
 
+enum err db_copy(struct db *db, const char *path, struct why *why)
+{
+	sqlite3 *to = NULL;
+	sqlite3_backup *backup = NULL;
+	int rc = sqlite3_open_v2(
+	        path, &to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
+
+	if (rc == SQLITE_OK)
+		backup = sqlite3_backup_init(to, "main", db->handle, "main");
+	/* All pages in one step: one reading transaction, so one moment. */
+	if (backup)
+		(void)sqlite3_backup_step(backup, -1);
+	rc = backup ? sqlite3_backup_finish(backup) : rc ? rc : sqlite3_errcode(to);
+	if (rc != SQLITE_OK)
+		why_set(why, ERR_DB, "%s", to ? sqlite3_errmsg(to) : "out of memory");
+	sqlite3_close(to);
+	return db_err(rc);
+}
+
 /* WAL mode stays with the file, but SQLite keeps silent when the file system cannot do it. */
 static enum err db_use_wal(struct db *db, struct why *why)
 {

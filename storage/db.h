@@ -25,6 +25,9 @@ void db_close(struct db *db);
 enum err db_exec(struct db *db, const char *sql);
 /* Write everything in the log to the database file and empty the log; others may be reading and writing. */
 enum err db_empty_log(struct db *db);
+/* Copy the whole database, as it is at one moment, into the file at path, which is made; others may go on
+ * writing. */
+enum err db_copy(struct db *db, const char *path, struct why *why);
 /* SQLite's words for the last failure; borrowed until the next call. */
 const char *db_words(struct db *db);
 /* False when there is no transaction, also when SQLite took the last one back by itself (a full disk). */

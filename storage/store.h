@@ -357,4 +357,18 @@ struct job_success {
 };
 enum err store_job_succeed(struct store *s, const struct job_success *in, struct job *out);
 
+/* ---- backup ---- */
+
+/* A copy of the whole store as it is at one moment, as a tar: the database, and every file's content beside
+ * it. The store goes on meanwhile; files deleted during the copy may be missing in it, with their rows. fd is
+ * written from its offset on, and is on disk on success. */
+enum err store_backup(struct store *s, int fd, struct why *why);
+/* The same of a directory that this process has not opened; another one may be using it. scratch names a file
+ * that is made and removed again. ERR_NOT_FOUND: there is no store in it. */
+enum err store_backup_dir(const char *dir, const char *scratch, int fd, struct why *why);
+/* Make dir's store of what store_backup() wrote, read from fd: all of it, checked, migrated, or nothing.
+ * ERR_EXISTS: there is a store in dir; ERR_FORMAT: not a backup, or a damaged one; ERR_UNSUPPORTED: of a newer
+ * program; ERR_BUSY: dir is in use. */
+enum err store_restore(const char *dir, int fd, struct why *why);
+
 #endif

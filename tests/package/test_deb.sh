@@ -32,7 +32,8 @@ check() { # what it should be, and the command that says so
 
 daemon=
 start() { # as the unit does it: an unprivileged user, its state in /var/lib/redd
-	inside 'install -d -m 700 -o nobody -g nogroup /var/lib/redd; rm -f /tmp/address; echo $$ >/tmp/pid
+	rm -f "$root/tmp/address"
+	inside 'install -d -m 700 -o nobody -g nogroup /var/lib/redd; echo $$ >/tmp/pid
 		exec setpriv --reuid=nobody --regid=nogroup --clear-groups env HOME=/nonexistent STATE_DIRECTORY=/var/lib/redd \
 		redd --port-file /tmp/address' >"$work/daemon.log" 2>&1 &
 	daemon=$!
