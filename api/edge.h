@@ -110,7 +110,8 @@ struct api {
 	struct replay *replay;
 	struct job_hub *jobs;
 
-	atomic_flag folding; /* anyone's: a handler writes a folded checkpoint */
+	atomic_flag folding;    /* anyone's: a handler writes a folded checkpoint */
+	atomic_flag backing_up; /* the same: a backup */
 
 	/* the loop's */
 	struct MHD_Daemon *mhd;

@@ -1,7 +1,11 @@
 /* What operators and load balancers ask: health, readiness, metrics, and a page for people. Pool threads. */
 #include "api/edge.h"
 #include "api/metrics.h"
+#include "core/log.h"
 #include "core/mem.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define READY_MAX_COMMIT_MS 10000
 #define READY_MIN_FREE_BYTES ((uint64_t)16 << 20)
@@ -62,6 +66,35 @@ static enum exchange_verdict metrics(struct exchange *x)
 	return exchange_reply_bytes(x, 200, "text/plain; version=0.0.4; charset=utf-8", &text);
 }
 
+/* The whole store as a tar. It is written beside the store first: what was sent half would be no backup. */
+static enum exchange_verdict backup(struct exchange *x)
+{
+	struct api *a = exchange_api(x);
+	struct why why = {0};
+	struct stat st;
+	int fd = -1;
+	enum err e;
+
+	if (atomic_flag_test_and_set(&a->backing_up)) {
+		e = why_set(&why, ERR_BUSY, "A backup is being made already.");
+		return exchange_reply_error(x, e, &why);
+	}
+	e = store_scratch_open(exchange_store(x), &fd);
+	if (!e)
+		e = store_backup(exchange_store(x), fd, &why);
+	if (!e && (fstat(fd, &st) || lseek(fd, 0, SEEK_SET)))
+		e = ERR_IO;
+	atomic_flag_clear(&a->backing_up);
+	if (e) {
+		if (fd >= 0)
+			close(fd);
+		return exchange_reply_error(x, e, &why);
+	}
+	log_info("backup", "bytes=%lld", (long long)st.st_size);
+	exchange_set_header(x, "Content-Disposition", "attachment; filename=\"redd-backup.tar\"");
+	return exchange_reply_fd(x, "application/x-tar", fd, (uint64_t)st.st_size);
+}
+
 static enum exchange_verdict front_page(struct exchange *x)
 {
 	static const char page[] =
@@ -114,6 +147,8 @@ const struct route operation_routes[] = {
         {"GET", "/healthz", ROUTE_OPEN, healthz},
         {"GET", "/readyz", ROUTE_OPEN, readyz},
         {"GET", "/metrics", ROUTE_OPEN, metrics},
+        {"GET", "/admin/backup", ROUTE_ADMIN, backup},
+        {"GET", "/v1/admin/backup", ROUTE_ADMIN, backup},
         {"GET", "/", ROUTE_OPEN, front_page},
         {NULL, NULL, ROUTE_OPEN, NULL},
 };

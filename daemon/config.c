@@ -14,7 +14,15 @@
 
 #define MAX_SETTINGS 64
 
-enum { OPTION_CONFIG = 256, OPTION_CHECK, OPTION_HELP, OPTION_VERSION, OPTION_SETTING /* + index */ };
+enum {
+	OPTION_CONFIG = 256,
+	OPTION_CHECK,
+	OPTION_BACKUP,
+	OPTION_RESTORE,
+	OPTION_HELP,
+	OPTION_VERSION,
+	OPTION_SETTING /* + index */
+};
 
 /* ---- the file ---- */
 
@@ -108,6 +116,8 @@ static void build_options(struct option options[MAX_SETTINGS + 8])
 	all = config_settings(&n);
 	options[at++] = (struct option){"config", required_argument, NULL, OPTION_CONFIG};
 	options[at++] = (struct option){"check", no_argument, NULL, OPTION_CHECK};
+	options[at++] = (struct option){"backup", required_argument, NULL, OPTION_BACKUP};
+	options[at++] = (struct option){"restore", required_argument, NULL, OPTION_RESTORE};
 	options[at++] = (struct option){"help", no_argument, NULL, OPTION_HELP};
 	options[at++] = (struct option){"version", no_argument, NULL, OPTION_VERSION};
 	for (size_t i = 0; i < n; i++)
@@ -117,9 +127,43 @@ static void build_options(struct option options[MAX_SETTINGS + 8])
 	options[at] = (struct option){NULL, 0, NULL, 0};
 }
 
-/* One walk. config_file and action are told what was asked; settings go to c unless it is NULL. */
-static enum err walk_arguments(int argc, char **argv, struct config *c, const char **config_file,
-        enum config_action *action, struct why *why)
+/* What one walk is told. */
+struct walk {
+	const char *config_file, *action_file;
+	enum config_action action;
+};
+
+/* An option that is no setting. --help and --version win over others, whatever their order. */
+static void walk_take(struct walk *w, int option)
+{
+	enum config_action asked = w->action;
+
+	switch (option) {
+	case OPTION_CONFIG:
+		w->config_file = optarg;
+		return;
+	case OPTION_CHECK:
+		asked = CONFIG_CHECK;
+		break;
+	case OPTION_BACKUP:
+	case OPTION_RESTORE:
+		asked = option == OPTION_BACKUP ? CONFIG_BACKUP : CONFIG_RESTORE;
+		w->action_file = optarg;
+		break;
+	case OPTION_HELP:
+	case 'h':
+		asked = CONFIG_HELP;
+		break;
+	case OPTION_VERSION:
+		asked = CONFIG_VERSION;
+		break;
+	}
+	if (asked > w->action)
+		w->action = asked;
+}
+
+/* One walk. Settings go to c unless it is NULL. */
+static enum err walk_arguments(int argc, char **argv, struct config *c, struct walk *w, struct why *why)
 {
 	struct option options[MAX_SETTINGS + 8];
 	const struct setting *all, *s;
@@ -137,15 +181,9 @@ static enum err walk_arguments(int argc, char **argv, struct config *c, const ch
 		if (o == '?')
 			return why_set(
 			        why, ERR_INVALID, "%s: no such option, or not clear which", argv[optind - 1]);
-		if (o == OPTION_CONFIG)
-			*config_file = optarg;
-		else if (o == OPTION_CHECK)
-			*action = *action == CONFIG_RUN ? CONFIG_CHECK : *action;
-		else if (o == OPTION_HELP || o == 'h')
-			*action = CONFIG_HELP;
-		else if (o == OPTION_VERSION)
-			*action = CONFIG_VERSION;
-		else if (c) {
+		if (o < OPTION_SETTING) {
+			walk_take(w, o);
+		} else if (c) {
 			s = &all[o - OPTION_SETTING];
 			e = config_setting_apply(s, optarg ? optarg : "yes", c, why);
 			if (e == ERR_INVALID)
@@ -163,8 +201,7 @@ enum err config_load(int argc, char **argv, const char *default_file, struct con
         enum config_action *action, struct why *why)
 {
 	struct config c = {0};
-	enum config_action asked = CONFIG_RUN;
-	const char *named = NULL;
+	struct walk w = {.action = CONFIG_RUN};
 	struct why ignored;
 	enum err e;
 
@@ -174,25 +211,26 @@ enum err config_load(int argc, char **argv, const char *default_file, struct con
 	e = config_defaults(&c);
 	if (e)
 		goto fail;
-	e = walk_arguments(argc, argv, NULL, &named, &asked, why);
+	e = walk_arguments(argc, argv, NULL, &w, why);
 	if (e)
 		goto fail;
-	if ((asked == CONFIG_RUN || asked == CONFIG_CHECK) && (named || default_file)) {
-		e = config_read_file(&c, named ? named : default_file, why);
-		if (e == ERR_NOT_FOUND && !named)
+	if (w.action < CONFIG_HELP && (w.config_file || default_file)) {
+		e = config_read_file(&c, w.config_file ? w.config_file : default_file, why);
+		if (e == ERR_NOT_FOUND && !w.config_file)
 			e = OK;
 		if (e)
 			goto fail;
 		memset(why, 0, sizeof(*why));
 	}
-	e = walk_arguments(argc, argv, &c, &named, &asked, why);
+	e = walk_arguments(argc, argv, &c, &w, why);
 	if (e)
 		goto fail;
+	c.action_file = w.action_file;
 	c.argc = argc;
 	c.argv = argv;
 	c.default_file = default_file;
 	*out = c;
-	*action = asked;
+	*action = w.action;
 	return OK;
 fail:
 	config_fini(&c);
@@ -254,6 +292,12 @@ void config_help(FILE *to)
 	      "  --check\n"
 	      "        Read the configuration and the base as a start would, print what was found,\n"
 	      "        one \"key: value\" per line, and end. Touches no state.\n"
+	      "  --backup FILE\n"
+	      "        Copy the whole state, as it is at one moment, into FILE (- for standard\n"
+	      "        output), beside a running daemon or without one, and end.\n"
+	      "  --restore FILE\n"
+	      "        Make the state directory of such a FILE (- for standard input), and end.\n"
+	      "        Nothing is overwritten, and what is damaged is refused.\n"
 	      "  -h, --help\n"
 	      "        Show this text.\n"
 	      "  --version\n"

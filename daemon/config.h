@@ -43,6 +43,8 @@ struct config {
 	int64_t log_level;           /* enum log_level */
 	int64_t log_format;          /* enum log_format */
 
+	const char *action_file; /* of --backup and --restore; borrowed from the command line */
+
 	/* What config_load() was given, to load once more; borrowed. */
 	int argc;
 	char **argv;
@@ -50,7 +52,7 @@ struct config {
 };
 
 /* What the command line asks for besides running. */
-enum config_action { CONFIG_RUN, CONFIG_CHECK, CONFIG_HELP, CONFIG_VERSION };
+enum config_action { CONFIG_RUN, CONFIG_CHECK, CONFIG_BACKUP, CONFIG_RESTORE, CONFIG_HELP, CONFIG_VERSION };
 
 /* Read default_file (absent is fine; NULL = none), or instead of it the one --config names, then the command
  * line. On success *out is to be released with config_fini(), also when *action is not CONFIG_RUN.

@@ -3,6 +3,7 @@
  * else in the program exits.
  */
 #include "core/log.h"
+#include "daemon/backup.h"
 #include "daemon/check.h"
 #include "daemon/config.h"
 #include "daemon/lifecycle.h"
@@ -94,10 +95,18 @@ int main(int argc, char **argv)
 	case CONFIG_CHECK:
 		status = check(&config);
 		break;
+	case CONFIG_BACKUP:
+		e = backup_to_file(&config, config.action_file, &why);
+		break;
+	case CONFIG_RESTORE:
+		e = backup_from_file(&config, config.action_file, &why);
+		break;
 	case CONFIG_RUN:
 		status = run(&config);
 		break;
 	}
+	if (e)
+		status = fail(EXIT_FAILED, e, &why);
 	config_fini(&config);
 	return status;
 }

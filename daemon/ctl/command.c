@@ -5,6 +5,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -79,11 +80,13 @@ enum err command_delete(struct ctl *ctl, const char *prefix, const char *id, str
 	return e;
 }
 
-/* Into a draft beside it, so that a file of that name is always whole. */
+/* Into a draft beside it, so that a file of that name is always whole; for its owner only, as adapters and
+ * backups hold what tenants trust us with. */
 static enum err save_file(struct ctl *ctl, const char *path, const char *name, struct why *why)
 {
 	char *draft = mem_printf("%s.part", name);
-	FILE *to = draft ? fopen(draft, "wbe") : NULL;
+	int fd = draft ? open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
+	FILE *to = fd >= 0 ? fdopen(fd, "wb") : NULL;
 	enum err e = OK;
 
 	if (!draft)
@@ -102,13 +105,20 @@ static enum err save_file(struct ctl *ctl, const char *path, const char *name, s
 	return e;
 }
 
+enum err command_save_as(struct ctl *ctl, const char *path, const char *name, struct why *why)
+{
+	if (strcmp(name, "-") == 0)
+		return client_download(ctl->client, path, ctl->out.file, why);
+	return save_file(ctl, path, name, why);
+}
+
 enum err command_save(struct ctl *ctl, const char *path, bool binary, struct why *why)
 {
 	const char *name = args_text(&ctl->args, "output");
 
-	if (name && strcmp(name, "-") != 0)
-		return save_file(ctl, path, name, why);
-	if (binary && !name && ctl->out.terminal)
+	if (name)
+		return command_save_as(ctl, path, name, why);
+	if (binary && ctl->out.terminal)
 		return args_wrong(why, "that is nothing for a terminal: use --output FILE");
 	return client_download(ctl->client, path, ctl->out.file, why);
 }

@@ -55,6 +55,8 @@ enum err command_delete(struct ctl *ctl, const char *prefix, const char *id, str
 /* GET path into the file that --output names, whole or not at all; else to standard output, which must not
  * be a terminal when the content is binary. */
 enum err command_save(struct ctl *ctl, const char *path, bool binary, struct why *why);
+/* The same into the file of that name; "-" is standard output. */
+enum err command_save_as(struct ctl *ctl, const char *path, const char *name, struct why *why);
 /* "name value" on a line of its own; nothing when value is "". */
 void command_print_field(struct ctl *ctl, const char *name, const char *value);
 /* The same for every member of object, as "name key = value". */

@@ -43,6 +43,11 @@ static enum err run_metrics(struct ctl *ctl, struct why *why)
 	return command_save(ctl, "/metrics", false, why);
 }
 
+static enum err run_backup(struct ctl *ctl, struct why *why)
+{
+	return command_save_as(ctl, "/v1/admin/backup", ctl->args.operands[0], why);
+}
+
 /* ---- any route ---- */
 
 /* The body: JSON, "@FILE", or "-" for standard input. */
@@ -95,6 +100,11 @@ const struct command operation_commands[] = {
         {"health", "", "Say whether the daemon lives and is ready", NULL, NULL, 0, 0, false, run_health},
         {"metrics", "", "Print the daemon's metrics, in Prometheus' format", NULL, output_options, 0, 0,
                 false, run_metrics},
+        {"backup", "FILE", "Copy the daemon's whole state into a file, while it runs",
+                "The state as it is at one moment, without the admin key; FILE is - for standard output.\n"
+                "redd --restore FILE makes a state directory of it. It holds all tenants' data: keep it "
+                "safe.",
+                NULL, 1, 1, true, run_backup},
         {"api", "METHOD PATH [BODY]", "Send any request of the API and print what it answers",
                 "A PATH without a slash at its start is under /v1. BODY is JSON, @FILE, or - for standard\n"
                 "input.",

@@ -260,6 +260,33 @@ static void test_help_and_version_do_not_need_a_sound_file(void **state)
 	config_fini(&c);
 }
 
+static void test_other_things_to_do_are_told_apart(void **state)
+{
+	static const struct {
+		const char *words[4];
+		enum config_action action;
+	} cases[] = {
+	        {{"--check", NULL}, CONFIG_CHECK},
+	        {{"--backup", "x", NULL}, CONFIG_BACKUP},
+	        {{"--restore=x", NULL}, CONFIG_RESTORE},
+	        {{"--backup", "x", "--help", NULL}, CONFIG_HELP},
+	        {{"--version", "--check", NULL}, CONFIG_VERSION},
+	};
+	enum config_action action;
+	struct config c;
+
+	(void)state;
+	write_conf("port = 9\n");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		assert_int_equal(load(cases[i].words, &c, &action, NULL), OK);
+		assert_int_equal(action, cases[i].action);
+		assert_int_equal(c.port, action < CONFIG_HELP ? 9 : 8080);
+		if (action == CONFIG_BACKUP || action == CONFIG_RESTORE)
+			assert_string_equal(c.action_file, "x");
+		config_fini(&c);
+	}
+}
+
 static void test_sizes_are_read_in_powers_of_1024(void **state)
 {
 	int64_t v = -1;
@@ -414,6 +441,7 @@ int main(void)
 	        cmocka_unit_test(test_line_too_long_for_the_parser_is_refused),
 	        cmocka_unit_test(test_wrong_command_lines_are_refused),
 	        cmocka_unit_test(test_help_and_version_do_not_need_a_sound_file),
+	        cmocka_unit_test(test_other_things_to_do_are_told_apart),
 	        cmocka_unit_test(test_sizes_are_read_in_powers_of_1024),
 	        cmocka_unit_test(test_addresses_are_split),
 	        cmocka_unit_test(test_sample_file_lists_every_setting_with_an_acceptable_value),

@@ -4,7 +4,7 @@ _redd()
 	local cur prev
 	_get_comp_words_by_ref -n := cur prev 2>/dev/null || return
 	case $prev in
-	--config | --port-file | --admin-key-file)
+	--config | --port-file | --admin-key-file | --backup | --restore)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
@@ -12,6 +12,10 @@ _redd()
 	--model | --state | --state-dir)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+		return
+		;;
+	--log-format)
+		mapfile -t COMPREPLY < <(compgen -W "text json" -- "$cur")
 		return
 		;;
 	--log-level)
