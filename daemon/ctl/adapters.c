@@ -15,6 +15,7 @@ static const struct args_option download_options[] = {
 
 static const struct args_option import_options[] = {
         {"name", 0, "TEXT", "Part of the new model's name."},
+        {"classifier", 0, "FILE", "The classifier that goes with it, in a file of its own."},
         {NULL, 0, NULL, NULL},
 };
 
@@ -32,11 +33,17 @@ static enum err run_download(struct ctl *ctl, struct why *why)
 
 static enum err run_import(struct ctl *ctl, struct why *why)
 {
-	const char *name = args_text(&ctl->args, "name");
-	const struct client_field form[] = {{name ? "name" : NULL, name}, {NULL, NULL}};
+	const char *name = args_text(&ctl->args, "name"), *classifier = args_text(&ctl->args, "classifier");
+	struct client_field form[3] = {{NULL, NULL, false}};
 	json_t *model = NULL;
-	enum err e = client_upload(ctl->client, ADAPTERS, ctl->args.operands[0], form, &model, why);
+	size_t n = 0;
+	enum err e;
 
+	if (name)
+		form[n++] = (struct client_field){"name", name, false};
+	if (classifier)
+		form[n] = (struct client_field){"classifier", classifier, true};
+	e = client_upload(ctl->client, ADAPTERS, ctl->args.operands[0], form, &model, why);
 	if (e)
 		return e;
 	if (ctl->json)

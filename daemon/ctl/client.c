@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MAX_REPLY_BYTES (256u << 20)
 #define CONNECT_TIMEOUT_S 10L
@@ -364,7 +365,8 @@ static curl_mime *form_new(CURL *curl, const char *name, FILE *f, const struct c
 	for (; fields && fields->name; fields++) {
 		part = curl_mime_addpart(mime);
 		if (!part || curl_mime_name(part, fields->name) ||
-		        curl_mime_data(part, fields->value, CURL_ZERO_TERMINATED))
+		        (fields->is_file ? curl_mime_filedata(part, fields->value)
+		                         : curl_mime_data(part, fields->value, CURL_ZERO_TERMINATED)))
 			goto fail;
 	}
 	part = curl_mime_addpart(mime);
@@ -376,6 +378,15 @@ static curl_mime *form_new(CURL *curl, const char *name, FILE *f, const struct c
 fail:
 	curl_mime_free(mime);
 	return NULL;
+}
+
+/* curl does not say which file of a form it cannot read. */
+static enum err check_files(const struct client_field *fields, struct why *why)
+{
+	for (; fields && fields->name; fields++)
+		if (fields->is_file && access(fields->value, R_OK) < 0)
+			return why_set(why, ERR_NOT_FOUND, "%s: %s", fields->value, strerror(errno));
+	return OK;
 }
 
 enum err client_upload(struct client *c, const char *path, const char *file,
@@ -391,7 +402,9 @@ enum err client_upload(struct client *c, const char *path, const char *file,
 
 	if (!f)
 		return why_set(why, ERR_NOT_FOUND, "%s: %s", file, strerror(errno));
-	e = prepare(c, "POST", path, NULL, &text, &url);
+	e = check_files(fields, why);
+	if (!e)
+		e = prepare(c, "POST", path, NULL, &text, &url);
 	if (e)
 		goto done;
 	mime = form_new(c->curl, from_stdin ? "stdin.jsonl" : slash ? slash + 1 : file, f, fields);

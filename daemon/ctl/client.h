@@ -32,6 +32,7 @@ enum err client_request(struct client *c, const char *method, const char *path, 
 /* A further field of a form; lists end with a NULL name. */
 struct client_field {
 	const char *name, *value;
+	bool is_file; /* value is the path of a file, whose content is sent */
 };
 /* POST the file as multipart, its fields before it; "-" is standard input. ERR_NOT_FOUND when it cannot be
  * read. */

@@ -59,10 +59,10 @@ static enum err run_upload(struct ctl *ctl, struct why *why)
 	const char *purpose = args_text(&ctl->args, "purpose");
 	const char *expires = args_text(&ctl->args, "expires-after");
 	const struct client_field form[] = {
-	        {"purpose", purpose ? purpose : "fine-tune"},
-	        {expires ? "expires_after[anchor]" : NULL, "created_at"},
-	        {"expires_after[seconds]", expires},
-	        {NULL, NULL},
+	        {"purpose", purpose ? purpose : "fine-tune", false},
+	        {expires ? "expires_after[anchor]" : NULL, "created_at", false},
+	        {"expires_after[seconds]", expires, false},
+	        {NULL, NULL, false},
 	};
 	json_t *file = NULL;
 	int64_t seconds = 0;

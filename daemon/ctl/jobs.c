@@ -1,5 +1,6 @@
 /* Jobs: list, show, events, wait, and the verbs that change one. */
 #include "core/clock.h"
+#include "core/mem.h"
 #include "daemon/ctl/command.h"
 #include "daemon/ctl/table.h"
 #include "daemon/ctl/watch.h"
@@ -12,6 +13,13 @@
 #define ID_SIZE 64
 #define LOST_AFTER_S 60
 #define AGAIN_MS 500
+
+static const struct args_option jobs_options[] = {
+        {"metadata", 0, "KEY=VALUE", "Only those with this note; may be repeated."},
+        {"limit", 'n', "N", "At most so many, newest first (default 20)."},
+        {"after", 0, "ID", "Go on behind this one."},
+        {NULL, 0, NULL, NULL},
+};
 
 static const struct args_option events_options[] = {
         {"follow", 'f', NULL,
@@ -68,11 +76,44 @@ static void print_jobs(struct ctl *ctl, const json_t *reply)
 	command_print_more(ctl, reply);
 }
 
+/* path grown by what stands before id, id escaped, and what stands behind it. */
+static enum err grow_path(
+        char *path, size_t size, const char *before, const char *id, const char *behind, struct why *why)
+{
+	char *prefix = mem_printf("%s%s", path, before);
+	enum err e = prefix ? command_path(path, size, prefix, id, behind, why) : ERR_MEM;
+
+	mem_free(prefix);
+	return e;
+}
+
+/* "metadata[KEY]=VALUE" for every --metadata. */
+static enum err add_filters(struct ctl *ctl, char *path, size_t size, struct why *why)
+{
+	const char *pair;
+	enum err e = OK;
+
+	for (size_t i = 0; !e && (pair = args_nth(&ctl->args, "metadata", i)); i++) {
+		const char *equals = strchr(pair, '=');
+		char key[256];
+
+		if (!equals || equals == pair || equals - pair >= (ptrdiff_t)sizeof(key) || !equals[1])
+			return args_wrong(why, "--metadata: \"%s\" is not KEY=VALUE", pair);
+		snprintf(key, sizeof(key), "%.*s", (int)(equals - pair), pair);
+		e = grow_path(path, size, "&metadata%5B", key, "%5D=", why);
+		if (!e)
+			e = grow_path(path, size, "", equals + 1, "", why);
+	}
+	return e;
+}
+
 static enum err run_jobs(struct ctl *ctl, struct why *why)
 {
-	char path[1024];
+	char path[4096];
 	enum err e = command_list_path(ctl, JOBS, path, sizeof(path), why);
 
+	if (!e)
+		e = add_filters(ctl, path, sizeof(path), why);
 	return e ? e : command_show(ctl, path, print_jobs, why);
 }
 
@@ -327,7 +368,7 @@ static enum err run_wait(struct ctl *ctl, struct why *why)
 }
 
 const struct command job_commands[] = {
-        {"jobs", "", "List jobs, newest first", NULL, list_options, 0, 0, false, run_jobs},
+        {"jobs", "", "List jobs, newest first", NULL, jobs_options, 0, 0, false, run_jobs},
         {"show", "JOB", "Show one job with its settings", NULL, NULL, 1, 1, false, run_show},
         {"events", "JOB", "Show what happened to a job, oldest first", NULL, events_options, 1, 1, false,
                 run_events},

@@ -287,7 +287,7 @@ enum err submit_body(const struct args *a, const char *model, const char *traini
 /* The id of a file: its own when it is one already, else it is uploaded. mem_free(*id). */
 static enum err file_id(struct ctl *ctl, const char *name, char **id, struct why *why)
 {
-	static const struct client_field form[] = {{"purpose", "fine-tune"}, {NULL, NULL}};
+	static const struct client_field form[] = {{"purpose", "fine-tune", false}, {NULL, NULL, false}};
 	json_t *reply = NULL;
 	enum err e;
 

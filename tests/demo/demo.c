@@ -85,7 +85,7 @@ static enum err tenant_add(struct demo *d, const char *name, struct tenant_demo 
 
 static enum err upload(struct demo *d, const struct tenant_demo *t, const char *name, char file[64])
 {
-	static const struct client_field form[] = {{"purpose", "fine-tune"}, {NULL, NULL}};
+	static const struct client_field form[] = {{"purpose", "fine-tune", false}, {NULL, NULL, false}};
 	char path[128];
 	json_t *reply = NULL;
 	enum err e = client_set_key(d->ctl.client, t->key);

@@ -241,7 +241,7 @@ static void test_stream_ends_well_only_with_its_mark(void **state)
 
 static void test_upload_sends_name_purpose_and_content(void **state)
 {
-	static const struct client_field form[] = {{"purpose", "fine-tune"}, {NULL, NULL}};
+	static const struct client_field form[] = {{"purpose", "fine-tune", false}, {NULL, NULL, false}};
 	char path[] = "/tmp/redd-upload-XXXXXX";
 	int fd = mkstemp(path);
 	json_t *reply = NULL;

@@ -3,6 +3,7 @@
 #include "tests/support/daemon.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -165,6 +166,11 @@ static void test_a_job_from_submit_to_alias(void **state)
 	expect_err("4/4");
 	must_shell("redctl jobs -n 1 --json | tr -d '\\n' | sed 's/.*\\(ftjob-[^\"]*\\)\".*/\\1/'");
 	take_line(job, sizeof(job));
+	must_shell("redctl jobs --metadata a=b");
+	expect_out(job);
+	must_shell("redctl jobs --metadata a=c");
+	assert_null(strstr(out, job));
+	assert_int_equal(shell("redctl jobs --metadata a"), 2);
 	assert_int_equal(shell("redctl show %s", job), 0);
 	expect_out("succeeded");
 	expect_out("shuffle = false");
@@ -196,6 +202,38 @@ static void test_a_job_from_submit_to_alias(void **state)
 	must_shell("redctl alias delete best");
 	assert_int_equal(shell("redctl alias show best"), 1);
 	assert_int_equal(shell("redctl model delete %s && redctl model show %s", model, model), 1);
+}
+
+/* kill -9 in the middle, a new daemon on the same port: the follower prints every event once, to the end. */
+static void test_events_are_followed_through_a_restart(void **state)
+{
+	const char *args[] = {"--port", strrchr(d.spawn.url, ':') + 1, NULL};
+	char job[64], command[512], port[16];
+	FILE *follower;
+	size_t n;
+
+	(void)state;
+	snprintf(port, sizeof(port), "%s", args[1]);
+	args[1] = port;
+	must_shell("redctl submit " ROWS " --epochs 900 --batch-size 1");
+	take_line(job, sizeof(job));
+	snprintf(command, sizeof(command), "%s/redctl events -f %s --url %s --key %s",
+	        getenv("OUT") ? getenv("OUT") : "build/release", job, d.spawn.url, key);
+	follower = popen(command, "r");
+	assert_non_null(follower);
+	for (int i = 0; i < 5; i++) /* it has begun */
+		assert_non_null(fgets(out, sizeof(out), follower));
+	daemon_signal(&d, SIGKILL);
+	daemon_start(&d, args);
+	assert_int_equal(shell("redctl cancel %s", job), 0);
+	n = fread(out, 1, sizeof(out) - 1, follower);
+	while (n == sizeof(out) - 1) {
+		memmove(out, out + n / 2, n - n / 2);
+		n = n - n / 2 + fread(out + n - n / 2, 1, sizeof(out) - 1 - (n - n / 2), follower);
+	}
+	out[n] = '\0';
+	assert_int_equal(pclose(follower), 0);
+	expect_out("cancelled");
 }
 
 static void test_jobs_pause_resume_and_end(void **state)
@@ -299,6 +337,7 @@ int main(void)
 	        cmocka_unit_test(test_preflight_names_bad_lines_and_starts_nothing),
 	        cmocka_unit_test(test_files_come_back_as_they_went),
 	        cmocka_unit_test(test_a_job_from_submit_to_alias),
+	        cmocka_unit_test(test_events_are_followed_through_a_restart),
 	        cmocka_unit_test(test_jobs_pause_resume_and_end),
 	        cmocka_unit_test(test_tokens_go_there_and_back),
 	        cmocka_unit_test(test_admin_manages_tenants_and_keys),
