@@ -156,7 +156,8 @@ static double seconds_left(const struct watched *w, int64_t step, int64_t total)
 
 	if (w->first_ns && step > w->first_step && seen_s > 1)
 		return (double)(total - step) * seen_s / (double)(step - w->first_step);
-	return finish > 0 ? (double)(finish - clock_now_ms() / 1000) : -1;
+	/* In its first second a job seems to be done at once. */
+	return finish > clock_now_ms() / 1000 ? (double)(finish - clock_now_ms() / 1000) : -1;
 }
 
 static void bar_of(const struct watched *w, struct bar *bar)
