@@ -133,6 +133,7 @@ static enum exchange_verdict aliases_list(struct exchange *x)
 const struct route adapters_routes[] = {
         {"POST", "/v1/adapters", ROUTE_TENANT, adapter_import_post},
         {"GET", "/v1/adapters/{}/content", ROUTE_TENANT, adapters_content},
+        {"GET", "/v1/adapters/{}/edits", ROUTE_TENANT, adapter_edits_get},
         {"GET", "/v1/aliases", ROUTE_TENANT, aliases_list},
         {"GET", "/v1/aliases/{}", ROUTE_TENANT, aliases_get},
         {"PUT", "/v1/aliases/{}", ROUTE_TENANT, aliases_put},
