@@ -1,4 +1,4 @@
-/* What operators and load balancers ask: health, readiness, metrics, and a page for people. Pool threads. */
+/* What operators and load balancers ask: health, readiness, metrics. Pool threads. */
 #include "api/edge.h"
 #include "api/metrics.h"
 #include "core/log.h"
@@ -95,26 +95,6 @@ static enum exchange_verdict backup(struct exchange *x)
 	return exchange_reply_fd(x, "application/x-tar", fd, (uint64_t)st.st_size);
 }
 
-static enum exchange_verdict front_page(struct exchange *x)
-{
-	static const char page[] =
-	        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>redd</title>\n"
-	        "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:40em;margin:4em auto;padding:0 1em;"
-	        "color-scheme:light dark}</style>\n"
-	        "<h1>redd " REDD_VERSION "</h1>\n"
-	        "<p>Fine-tuning as a service: one frozen base model, an adapter of kilobytes for every "
-	        "tenant.</p>\n"
-	        "<p>The API is under <code>/v1</code>; <a href=\"/healthz\">health</a>, <a "
-	        "href=\"/readyz\">readiness"
-	        "</a>, <a href=\"/metrics\">metrics</a>.</p></html>\n";
-	struct buf text = {0};
-
-	if (buf_puts(&text, page))
-		return exchange_reply_error(x, ERR_MEM, NULL);
-	exchange_set_header(x, "Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'");
-	return exchange_reply_bytes(x, 200, "text/html; charset=utf-8", &text);
-}
-
 /* Pool threads read the limits: each is a number by itself, read and written whole. */
 void api_reload(struct api *a, const struct api_options *options)
 {
@@ -149,6 +129,5 @@ const struct route operation_routes[] = {
         {"GET", "/metrics", ROUTE_OPEN, metrics},
         {"GET", "/admin/backup", ROUTE_ADMIN, backup},
         {"GET", "/v1/admin/backup", ROUTE_ADMIN, backup},
-        {"GET", "/", ROUTE_OPEN, front_page},
         {NULL, NULL, ROUTE_OPEN, NULL},
 };
