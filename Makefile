@@ -73,7 +73,7 @@ TSAN_TESTS := $(filter %_threads,$(TESTS))
 ALL_OBJ   := $(call obj,$(LIB_SRC) $(REDD_SRC) $(CTL_SRC) $(TEST_SUPPORT_SRC) $(TEST_SRC) $(FUZZ_SRC) $(BENCH_SRC) tests/demo/demo.c)
 
 .PHONY: all programs tests deps deps-if-missing demo demo-run check check-run check-variant check-tsan bench fuzz fuzz-run lint \
-	format install uninstall deb check-deb clean help
+	format install uninstall deb check-deb clean help check-web
 
 all: ## Build redd and redctl (the default); VARIANT=release|asan|tsan
 all: programs
@@ -109,6 +109,15 @@ check-variant: $(TESTS) programs
 
 check-tsan: $(TSAN_TESTS) programs
 	@OUT=$(OUT) sh tests/run.sh $(TSAN_TESTS)
+
+# A copy, so that what npm installs stays out of the tree.
+check-web: ## Drive the dashboard in Chromium: needs node, npm and (installed if missing) chromium; SHOTS=DIR keeps pictures
+check-web: programs
+	@command -v chromium >/dev/null || \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium
+	@mkdir -p $(OUT)/web && cp tests/web/*.mjs tests/web/*.json $(OUT)/web/
+	@cd $(OUT)/web && npm ci --silent --no-audit --no-fund
+	@OUT=$(OUT) node --test --test-concurrency=1 $(OUT)/web/*.test.mjs
 
 bench: ## Measure the machine's limits and redd against them; TRAIN=, VALID= JSONL files add a table of RED's variants
 bench: $(BENCHES) programs

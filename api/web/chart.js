@@ -95,13 +95,14 @@ class LossChart {
     this.scrub = h("input", {type: "range", class: "scrub", min: "0", max: "0", value: "0", aria: {label: "Loss by step"}});
     this.validKey = h("span", {class: "key valid", hidden: true}, "validation loss");
     this.logBox = h("input", {type: "checkbox"});
+    // For the caller to place.
     this.table = h("details", {}, h("summary", {}, "Numbers"));
     this.area = h("div", {class: "plotarea"}, this.svg, this.scrub);
     this.element = h("figure", {class: "chart"},
       h("figcaption", {class: "legend"},
         h("span", {class: "key train"}, "training loss"), this.validKey,
         h("label", {class: "check"}, this.logBox, "log scale")),
-      this.area, this.readout, this.table);
+      this.area, this.readout);
     this.listen();
   }
 

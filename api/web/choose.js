@@ -3,12 +3,14 @@ import {all, get} from "./api.js";
 import {field, h, setText} from "./dom.js";
 import {modelShort} from "./format.js";
 
-// Adapters and aliases one may ask, [id, words]; with wanted among them even if it is none of those.
+// Adapters and aliases one may ask, as options that know the adapter behind them; wanted is among them even if it
+// is none of those.
 export async function choices(wanted, signal) {
   const models = (await all("/v1/models", signal)).filter((m) => m.parent);
   const aliases = (await get("/v1/aliases", signal)).data;
-  const out = [...aliases.map((a) => [a.id, `${a.id} (alias)`]), ...models.map((m) => [m.id, modelShort(m.id)])];
-  if (wanted && !out.some((o) => o[0] === wanted)) out.unshift([wanted, modelShort(wanted)]);
+  const option = (value, words, model) => h("option", {value, "data-model": model}, words);
+  const out = [...aliases.map((a) => option(a.id, `${a.id} (alias)`, a.model)), ...models.map((m) => option(m.id, modelShort(m.id), m.id))];
+  if (wanted && !out.some((o) => o.value === wanted)) out.unshift(option(wanted, modelShort(wanted), wanted));
   return out;
 }
 

@@ -1,13 +1,15 @@
 // The playground of an encoder: a text, the labels an adapter gives it.
-import {post} from "./api.js";
+import {get, post} from "./api.js";
 import {choices, strengthSlider} from "./choose.js";
 import {field, h, notice, select} from "./dom.js";
 import {examplesOf} from "./example.js";
+import {short} from "./format.js";
 
-function labelRows(data) {
+// One bar a label; a regression has one number and no bar.
+function labelRows(data, labels) {
   const best = data.probs.indexOf(Math.max(...data.probs));
-  const names = data.labels || data.probs.map((_, i) => (i === best && data.label !== null ? String(data.label) : `label ${i}`));
-  if (data.probs.length < 2) return [h("li", {}, h("strong", {}, String(data.label ?? data.probs[0])))];
+  const names = labels || data.probs.map((_, i) => `label ${i}`);
+  if (data.probs.length < 2) return [h("li", {}, h("strong", {}, short(data.probs[0])))];
   return data.probs.map((p, i) => {
     const bar = h("span", {class: "bar", aria: {hidden: "true"}}, h("span", {}));
     bar.firstChild.style.width = `${100 * p}%`;
@@ -27,12 +29,13 @@ export function showClassify(wanted, signal) {
     h("div", {class: "fields"}, field("Adapter", model), strength.element),
     h("div", {class: "buttons"}, h("button", {class: "primary"}, "Classify"), example));
   let examples = [];
+  let labels = null;
 
   const run = async () => {
     try {
       const input = pair.value ? [[text.value, pair.value]] : [text.value];
       const answer = await post("/v1/classify", {model: model.value, input, adapter_strength: strength.value()}, signal);
-      list.replaceChildren(...labelRows(answer.data[0]));
+      list.replaceChildren(...labelRows(answer.data[0], labels));
       result.hidden = false;
     } catch (e) {
       if (e.name !== "AbortError") notice(e.message, true);
@@ -43,7 +46,9 @@ export function showClassify(wanted, signal) {
     pair.value = examples[i].pair || "";
   };
   const chosen = async () => {
-    examples = await examplesOf(model.value, signal).catch(() => []);
+    const behind = model.selectedOptions[0].dataset.model;
+    labels = (await get(`/v1/models/${encodeURIComponent(behind)}`, signal)).adapter.labels;
+    examples = await examplesOf(behind, signal).catch(() => []);
     example.hidden = !examples.length;
     if (examples.length && !text.value) use(0);
   };
@@ -52,12 +57,12 @@ export function showClassify(wanted, signal) {
     run();
   });
   example.addEventListener("click", () => use(Math.floor(Math.random() * examples.length)));
-  model.addEventListener("change", chosen);
+  model.addEventListener("change", () => chosen().catch((e) => notice(e.message, true)));
   strength.input.addEventListener("change", () => !result.hidden && run());
   choices(wanted, signal).then((options) => {
-    model.append(...options.map(([value, words]) => h("option", {value}, words)));
+    model.append(...options);
     if (!options.length) return form.prepend(h("p", {class: "warn"}, "There is no adapter yet. A base of this kind answers once a head is trained."));
-    model.value = wanted || options[0][0];
+    model.value = wanted || options[0].value;
     return chosen();
   }).catch((e) => e.name !== "AbortError" && notice(e.message, true));
   return h("div", {class: "stack"}, form, result);

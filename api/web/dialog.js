@@ -18,6 +18,7 @@ export function ask(title, body, buttons) {
     }
     dialog.append(row);
     dialog.addEventListener("close", () => {
+      document.body.append(...dialog.querySelectorAll(".toast"));
       dialog.remove();
       resolve(value);
     });

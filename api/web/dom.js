@@ -1,4 +1,4 @@
-// Elements, made and changed. No state but the notice that fades.
+// Elements, made and changed; notices.
 
 const NOTICE_MS = 6000;
 
@@ -46,14 +46,22 @@ export function keyed(list, items, keyOf, make, update) {
   });
 }
 
+const shown = document.getElementById("notice");
+const spoken = document.getElementById("spoken");
 let noticeTimer;
-// Said to everyone: shown for a while, and read out.
+// Said to everyone: shown for a while, and read out. What lies outside an open dialog is neither.
 export function notice(text, bad = false) {
-  const e = document.getElementById("notice");
+  const host = document.querySelector("dialog[open]") || document.body;
+  if (shown.parentNode !== host) host.append(shown);
   clearTimeout(noticeTimer);
-  e.textContent = text;
-  e.classList.toggle("bad", bad);
-  noticeTimer = setTimeout(() => (e.textContent = ""), bad ? 2 * NOTICE_MS : NOTICE_MS);
+  shown.textContent = text;
+  shown.classList.toggle("bad", bad);
+  noticeTimer = setTimeout(() => (shown.textContent = ""), bad ? 2 * NOTICE_MS : NOTICE_MS);
+}
+
+// Said to those who cannot see it happen.
+export function announce(text) {
+  spoken.textContent = text;
 }
 
 // A button that cannot be pressed again while its work is under way; failures are said.

@@ -9,7 +9,7 @@ const parts = [
 
 // The row of the map that a module belongs to: layers run along it.
 function rowOf(edit) {
-  const tail = edit.site.split(".").slice(-2).join(".");
+  const tail = edit.site.split(/\.\d+\./).pop();
   const side = edit.site.startsWith("encoder.") && edit.site.includes(".block.") ? "encoder " : edit.site.startsWith("decoder.") ? "decoder " : "";
   return side + tail;
 }
@@ -33,7 +33,7 @@ function map(edits, part, readout) {
     h("caption", {}, part.title, h("span", {class: "muted"}, ` · rms up to ${short(most)}`)),
     h("thead", {}, h("tr", {}, h("th", {scope: "col"}, h("span", {class: "sr"}, "Module")),
       layers.map((l, i) => h("th", {scope: "col"}, i % every ? h("span", {class: "sr"}, String(l)) : String(l))))),
-    h("tbody", {}, rows.map((r) => h("tr", {}, h("th", {scope: "row"}, r), layers.map((l) => cell(r, l)))))));
+    h("tbody", {}, rows.map((r) => h("tr", {}, h("th", {scope: "row"}, r.split(/(?<=[._])/).flatMap((w) => [h("wbr"), w])), layers.map((l) => cell(r, l)))))));
 }
 
 function numbers(edits) {

@@ -1,6 +1,5 @@
 // The hyperparameters as a form: empty fields are left to redd, which says what it would take.
 import {field, h, select} from "./dom.js";
-import {short} from "./format.js";
 
 const fields = [
   {name: "n_epochs", label: "Epochs", step: 1},
@@ -44,7 +43,7 @@ export function hyperForm(kind, changed) {
       for (const f of mine) {
         const v = hyper[f.name];
         if (f.options) f.control.options[0].textContent = v && v !== "auto" ? `auto: ${v}` : "auto";
-        else f.control.placeholder = typeof v === "number" ? `auto: ${Number.isInteger(v) ? v : short(v)}` : "auto";
+        else f.control.placeholder = typeof v === "number" ? `auto: ${Number(v.toPrecision(3))}` : "auto";
       }
     },
     wrong(param) {

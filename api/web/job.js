@@ -98,7 +98,7 @@ function checkpoints(id, signal) {
     const model = (c) => encodeURIComponent(c.fine_tuned_model_checkpoint);
     keyed(list, items, (c) => c.id, (c) => h("li", {class: "row"},
       h("span", {}, `step ${c.step_number}`, h("span", {class: "muted"}, ` · loss ${short(c.metrics.valid_loss ?? c.metrics.train_loss)}`)),
-      h("a", {href: "#/playground/" + model(c), aria: {label: `Try the checkpoint of step ${c.step_number}`}}, "Try it")));
+      h("a", {href: "#/playground/" + model(c), aria: {label: `Try it: the checkpoint of step ${c.step_number}`}}, "Try it")));
     if (!items.length) list.replaceChildren(h("li", {class: "muted"}, "None yet."));
   });
   return element;
@@ -145,13 +145,13 @@ export function showJob(id, signal) {
   };
   let job = null;
   const changed = (now) => {
-    if (job && job.status !== now.status && jobOver(now)) notice(`${jobName(now)}: ${now.status}.`, now.status === "failed");
+    if (job && job.status !== now.status && jobOver(now)) notice(`${jobName(now)} ${now.status === "succeeded" ? "is done" : "is over: " + now.status}.`, now.status === "failed");
     if (!job || job.status !== now.status || job.fine_tuned_model !== now.fine_tuned_model) drawStatus(view, now, changed);
     job = now;
     numbers.update(job);
     view.bar.value = job.progress.total_steps ? job.progress.step / job.progress.total_steps : 0;
     view.bar.hidden = jobOver(job);
-    setText(view.standing, jobOver(job) ? "" : standing(job));
+    setText(view.standing, ["queued", "validating_files"].includes(job.status) ? standing(job) : "");
   };
   const refresh = async () => changed(await get(`/v1/fine_tuning/jobs/${encodeURIComponent(id)}`, signal));
   refresh().catch((e) => {
@@ -161,5 +161,5 @@ export function showJob(id, signal) {
   follow(id, chart, log, changed, signal);
   return h("article", {class: "panel card"}, h("a", {class: "back", href: "#/jobs"}, "All jobs"),
     h("div", {class: "row wrap"}, view.title, view.actions), view.head, view.error, view.bar, view.standing,
-    numbers.element, chart.element, h("div", {class: "folds"}, checkpoints(id, signal), view.settings, log.element));
+    numbers.element, chart.element, h("div", {class: "folds"}, chart.table, checkpoints(id, signal), view.settings, log.element));
 }

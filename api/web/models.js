@@ -32,7 +32,7 @@ function adapterCard(model, changed) {
   return h("li", {class: "card item"},
     h("div", {}, h("h3", {}, h("a", {href: "#/models/" + at}, modelShort(model.id))),
       h("p", {class: "meta muted"}, time(model.created), a.bytes ? ` · ${bytes(a.bytes)}` : "", ` · ${(a.positions || []).join(", ") || "head"}`)),
-    h("div", {class: "buttons"}, h("a", {class: "button", href: "#/playground/" + at, aria: {label: `Try ${modelShort(model.id)}`}}, "Try it"),
+    h("div", {class: "buttons"}, h("a", {class: "button", href: "#/playground/" + at, aria: {label: `Try it: ${modelShort(model.id)}`}}, "Try it"),
       download(model, "Download", "safetensors", ".safetensors"),
       action("Delete", async () => await remove(model) && changed(), {class: "danger", aria: {label: `Delete ${modelShort(model.id)}`}})));
 }

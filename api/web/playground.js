@@ -2,7 +2,7 @@
 import {complete} from "./api.js";
 import {choices, strengthSlider} from "./choose.js";
 import {showClassify} from "./classify.js";
-import {field, h, notice, select, setText} from "./dom.js";
+import {announce, field, h, notice, select, setText} from "./dom.js";
 import {examplesOf} from "./example.js";
 import {plural} from "./format.js";
 import {session} from "./session.js";
@@ -123,19 +123,20 @@ class Playground {
 
   async fill() {
     const options = await choices(this.wanted, this.signal);
-    this.model.append(...options.map(([value, words]) => h("option", {value}, words)));
+    this.model.append(...options);
     if (!options.length) {
       this.tuned.element.hidden = this.strength.element.hidden = true;
       setText(this.hint, "There is no adapter yet; only the base answers.");
       return;
     }
-    this.model.value = this.wanted || options[0][0];
+    this.model.value = this.wanted || options[0].value;
     await this.chosen();
   }
 
   async chosen() {
-    this.tuned.name(this.model.selectedOptions[0].textContent);
-    this.examples = await examplesOf(this.model.value, this.signal).catch(() => []);
+    const option = this.model.selectedOptions[0];
+    this.tuned.name(option.textContent);
+    this.examples = await examplesOf(option.dataset.model, this.signal).catch(() => []);
     this.example.hidden = !this.examples.length;
     if (this.examples.length) this.mode.value = this.examples[0].mode;
     if (this.examples.length && !this.prompt.value) this.useExample(0);
@@ -182,7 +183,7 @@ class Playground {
     const [base, tuned] = await both;
     if (base && tuned) {
       this.tuned.compare(this.base.content);
-      notice("Both answers are there.");
+      announce("Both answers are there.");
     }
   }
 

@@ -7,7 +7,7 @@ const LINES = 12;
 function faultTable(report, title) {
   const shown = report.faults.slice(0, LINES);
   const more = report.n_faults - shown.length;
-  return h("div", {class: "faults"}, h("h3", {}, `${title}: ${plural(report.n_faults, "bad line")}`),
+  return h("div", {class: "faults"}, h("h2", {}, `${title}: ${plural(report.n_faults, "bad line")}`),
     h("div", {class: "scroll", tabindex: "0", role: "region", aria: {label: `Bad lines of the ${title.toLowerCase()}`}},
       h("table", {}, h("thead", {}, h("tr", {}, h("th", {scope: "col"}, "Line"), h("th", {scope: "col"}, "Reason"))),
         h("tbody", {}, shown.map((f) => h("tr", {}, h("th", {scope: "row"}, String(f.line)), h("td", {}, f.reason)))))),
@@ -36,7 +36,7 @@ export function preflightReport(p) {
     p.valid ? h("p", {class: "good"}, "The data is fine.") : null,
     !p.valid && !bad.length ? h("p", {class: "error"}, p.error ? p.error.message : "The data cannot be trained on.") : null,
     h("dl", {class: "stats"}, number("Rows", count(p.rows)), number("Tokens", count(p.tokens)),
-      number("Learned from", count(p.trained_tokens)), p.valid ? number("Steps", count(p.steps)) : null,
-      p.valid && p.estimated_seconds > 0 ? number("About", duration(p.estimated_seconds)) : null),
+      number("Tokens with loss", count(p.trained_tokens)), p.valid ? number("Steps", count(p.steps)) : null,
+      p.valid && p.estimated_seconds > 0 ? number("Expected time", duration(p.estimated_seconds)) : null),
     bad, files.flatMap(([r, title]) => warnings(r, title)));
 }

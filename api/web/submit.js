@@ -81,7 +81,7 @@ class Submit {
       this.model.append(...models.filter((m) => m.parent).map((m) => h("option", {value: m.id}, modelShort(m.id))));
       const files = (await get("/v1/files?purpose=fine-tune&limit=50", this.signal)).data;
       if (!files.length) return;
-      const choice = select([["", "…"], ...files.map((f) => [f.id, `${f.filename} (${bytes(f.bytes)})`])], "");
+      const choice = select([["", "Choose…"], ...files.map((f) => [f.id, `${f.filename} (${bytes(f.bytes)})`])], "");
       choice.addEventListener("change", () => {
         const f = files.find((one) => one.id === choice.value);
         if (f) this.have("training", {...f, own: false});
@@ -128,6 +128,7 @@ class Submit {
     };
     this.chosen.replaceChildren(...["training", "validation"].map(row).filter(Boolean));
     this.form.hidden = !this.files.training;
+    this.earlier.hidden = Boolean(this.files.training);
     if (this.files.training && !this.files.validation) this.chosen.append(this.validationPicker());
   }
 

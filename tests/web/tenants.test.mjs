@@ -1,0 +1,60 @@
+// The admin's part: tenants made, their keys shown once and revoked, tenants removed for good.
+import assert from "node:assert/strict";
+import {after, before, test} from "node:test";
+
+import {launch, open, screens} from "./browser.mjs";
+import {startDaemon} from "./daemon.mjs";
+
+let daemon;
+let browser;
+
+before(async () => {
+  daemon = await startDaemon();
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+  await daemon?.stop();
+});
+
+for (const screen of Object.keys(screens)) {
+  test(`a tenant comes and goes: ${screen}`, async () => {
+    const name = "alice-" + screen;
+    const tab = await open(browser, daemon.url, daemon.adminKey, screen);
+    const {page} = tab;
+    await page.getByLabel("Name", {exact: true}).fill(name);
+    await page.getByText("Limits").click();
+    await page.getByLabel("Jobs in the queue").fill("3");
+    await tab.fit("tenant-new");
+    await page.getByRole("button", {name: "Create tenant"}).click();
+    const dialog = page.getByRole("dialog");
+    await dialog.waitFor();
+    const key = await dialog.locator("code").textContent();
+    await dialog.getByRole("button", {name: "Copy key"}).click();
+    await page.getByText("Key copied.").waitFor();
+    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), key);
+    await tab.fit("tenant-key");
+    await dialog.getByRole("button", {name: "I have it"}).click();
+    assert.equal((await daemon.call(key, "GET", "/v1/models")).status, 200);
+    assert.ok(!(await page.content()).includes(key), "the key is shown once");
+
+    const card = page.locator(".tenant", {hasText: name});
+    await card.getByText("Keys").click();
+    await card.getByRole("button", {name: /^Revoke/}).click();
+    await dialog.getByRole("button", {name: "Revoke"}).click();
+    await card.getByText("No key: nobody can be this tenant.").waitFor();
+    assert.equal((await daemon.call(key, "GET", "/v1/models")).status, 401);
+    await tab.fit("tenants");
+
+    await card.getByRole("button", {name: "Remove " + name}).click();
+    const sure = dialog.getByRole("button", {name: "Remove for good"});
+    assert.ok(await sure.isDisabled());
+    await dialog.getByRole("textbox").fill(name);
+    await tab.fit("tenant-remove");
+    await sure.click();
+    await card.waitFor({state: "detached"});
+    const left = (await daemon.call(daemon.adminKey, "GET", "/admin/tenants")).json.data;
+    assert.ok(!left.some((t) => t.name === name));
+    await tab.close();
+  });
+}
