@@ -30,14 +30,14 @@ function drawFrame(current) {
   const who = document.getElementById("who");
   nav.replaceChildren(...(session ? mine() : []).map((s) =>
     h("a", {href: "#/" + s.path, aria: s === current ? {current: "page"} : {}}, s.title)));
+  const foot = document.getElementById("base");
   who.replaceChildren();
+  foot.replaceChildren();
   if (!session) return;
   who.append(h("span", {class: "muted"}, session.tenant ? session.tenant.name : "admin"));
   if (needsKey) who.append(h("button", {type: "button", class: "small", onclick: signOut}, "Sign out"));
   const base = session.base;
-  document.getElementById("base").textContent = base
-    ? `${base.id} · ${base.family}, ${large(base.n_params)} parameters, ${base.n_layers} layers`
-    : "";
+  if (base) foot.append(`${base.id} · ${base.family}, ${large(base.n_params)} parameters, ${base.n_layers} layers`);
 }
 
 function signOut() {

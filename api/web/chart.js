@@ -16,7 +16,7 @@ const TABLE_ROWS = 20;
 export function ticks(lo, hi, n) {
   const raw = (hi - lo) / n;
   const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw);
+  const step = [1, 2, 2.5, 5, 10].map((m) => m * power).find((s) => s >= raw);
   const out = [];
   for (let i = Math.ceil(lo / step); i * step <= hi * (1 + 1e-9); i++) out.push(Number((i * step).toPrecision(12)));
   return out;
@@ -183,11 +183,11 @@ class LossChart {
     const right = this.width - RIGHT;
     const bottom = HEIGHT + GAP + STRIP;
     const text = (x, y, s, anchor) => svg("text", {x, y, "text-anchor": anchor}, s);
-    for (const t of this.useLog ? logTicks(this.lo, this.hi) : ticks(this.lo, this.hi, 5)) {
+    for (const t of this.useLog ? logTicks(this.lo, this.hi) : ticks(this.lo, this.hi, 6)) {
       const y = this.y(t);
       out.push(svg("line", {class: "grid", x1: LEFT, x2: right, y1: y, y2: y}), text(LEFT - 8, y + 4, String(t), "end"));
     }
-    for (const t of ticks(1, Math.max(2, this.total), this.width < 480 ? 3 : 6).filter((v) => Number.isInteger(v) && v > 0))
+    for (const t of ticks(1, Math.max(2, this.total), this.width < 480 ? 4 : 8).filter((v) => Number.isInteger(v) && v > 0))
       out.push(text(this.x(t), bottom + 16, String(t), "middle"));
     out.push(svg("line", {class: "axis", x1: LEFT, x2: right, y1: bottom, y2: bottom}));
     out.push(text(LEFT - 8, HEIGHT + GAP + 5, String(Number(this.rateTop.toPrecision(2))), "end"),

@@ -3,6 +3,8 @@ import {get, key} from "./api.js";
 
 const ENOUGH = 65536; // bytes of the file that are looked at
 const ROWS = 40;
+const PAGE = 100;
+const PAGES = 10;
 
 // The first bytes of a file; the rest stays where it is.
 async function beginning(fileId, signal) {
@@ -37,11 +39,19 @@ function parseRow(line) {
   return null;
 }
 
+// The job a model came from, if it is not too long ago.
+async function jobOf(model, signal) {
+  for (let page = {has_more: true, last_id: ""}, i = 0; page.has_more && i < PAGES; i++) {
+    page = await get(`/v1/fine_tuning/jobs?limit=${PAGE}${page.last_id && "&after=" + page.last_id}`, signal);
+    const job = page.data.find((j) => j.fine_tuned_model === model);
+    if (job) return job;
+  }
+  return null;
+}
+
 // [{mode, prompt, pair?}] for a model, or none: its job or file may be gone.
-export async function examplesOf(modelId, signal) {
-  const name = modelId.replace(/:ckpt-step-\d+$/, "");
-  const jobs = (await get("/v1/fine_tuning/jobs?limit=1000", signal)).data;
-  const job = jobs.find((j) => j.fine_tuned_model === name);
+export async function examplesOf(model, signal) {
+  const job = await jobOf(model.replace(/:ckpt-step-\d+$/, ""), signal);
   if (!job) return [];
   const lines = (await beginning(job.training_file, signal)).split("\n").slice(0, ROWS);
   return lines.map(parseRow).filter(Boolean);

@@ -71,9 +71,9 @@ function settings(job) {
   const rows = Object.entries(job.hyperparameters || {});
   const adapter = job.adapter || {};
   return h("details", {}, h("summary", {}, "Settings"), h("dl", {class: "facts"},
-    [["training file", job.training_file], ["validation file", job.validation_file], ["seed", job.seed],
+    [["training_file", job.training_file], ["validation_file", job.validation_file], ["seed", job.seed],
       ["positions", (adapter.positions || []).join(", ")], ["parts", (adapter.parts || []).join(", ")],
-      ["layers", String(adapter.layers)], ...rows.map(([k, v]) => [k.replaceAll("_", " "), v])]
+      ["layers", String(adapter.layers)], ...rows]
       .filter(([, v]) => v !== null && v !== undefined && v !== "")
       .map(([k, v]) => h("div", {}, h("dt", {}, k), h("dd", {}, typeof v === "number" ? String(Number(v.toPrecision(9))) : String(v))))));
 }

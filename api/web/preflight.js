@@ -35,7 +35,7 @@ export function preflightReport(p) {
   return h("div", {class: "preflight"},
     p.valid ? h("p", {class: "good"}, "The data is fine.") : null,
     !p.valid && !bad.length ? h("p", {class: "error"}, p.error ? p.error.message : "The data cannot be trained on.") : null,
-    h("dl", {class: "stats"}, number("Rows", count(p.rows)), number("Tokens", count(p.tokens)),
+    p.rows > 0 && h("dl", {class: "stats"}, number("Rows", count(p.rows)), number("Tokens", count(p.tokens)),
       number("Tokens with loss", count(p.trained_tokens)), p.valid ? number("Steps", count(p.steps)) : null,
       p.valid && p.estimated_seconds > 0 ? number("Expected time", duration(p.estimated_seconds)) : null),
     bad, files.flatMap(([r, title]) => warnings(r, title)));

@@ -27,7 +27,7 @@ export async function open(browser, url, key, screen = "light") {
   const context = await browser.newContext({...screens[screen], reducedMotion: "reduce", permissions: ["clipboard-read", "clipboard-write"]});
   const page = await context.newPage();
   const complaints = [];
-  page.setDefaultTimeout(30000);
+  page.setDefaultTimeout(60000);
   page.on("console", (m) => ["error", "warning"].includes(m.type()) && complaints.push(`${m.type()}: ${m.text()}`));
   page.on("pageerror", (e) => complaints.push(String(e.stack)));
   page.on("request", (r) => /^(blob|data):/.test(r.url()) || r.url().startsWith(url + "/") || complaints.push("request to " + r.url()));

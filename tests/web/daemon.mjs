@@ -26,11 +26,26 @@ export async function startDaemon(...args) {
   const state = path.join(dir, "state");
   const log = path.join(dir, "log");
   const port = path.join(dir, "port");
-  const out = fs.openSync(log, "a");
-  const child = spawn(program, ["--listen", "127.0.0.1:0", "--state", state, "--port-file", port, ...args], {
-    stdio: ["ignore", out, out],
-  });
-  const url = `http://${await written(port, child, log)}`;
+  let child;
+
+  async function start(listen) {
+    const out = fs.openSync(log, "a");
+    fs.rmSync(port, {force: true});
+    child = spawn(program, ["--listen", listen, "--state", state, "--port-file", port, ...args], {stdio: ["ignore", out, out]});
+    fs.closeSync(out);
+    const address = await written(port, child, log);
+    child.removeAllListeners("exit");
+    return address;
+  }
+
+  async function end(signal) {
+    const ended = new Promise((resolve) => child.once("exit", resolve));
+    child.kill(signal);
+    await ended;
+  }
+
+  const address = await start("127.0.0.1:0");
+  const url = "http://" + address;
   const adminKey = fs.readFileSync(path.join(state, "admin.key"), "utf8").trim();
 
   async function call(key, method, route, body) {
@@ -49,11 +64,11 @@ export async function startDaemon(...args) {
     async tenant(name) {
       return (await call(adminKey, "POST", "/admin/tenants", {name})).json.api_key;
     },
+    // As a power cut would: gone at once, and back at the same address.
+    kill: () => end("SIGKILL"),
+    again: () => start(address),
     async stop() {
-      child.removeAllListeners("exit");
-      const ended = new Promise((resolve) => child.once("exit", resolve));
-      child.kill("SIGTERM");
-      await ended;
+      await end("SIGTERM");
       fs.rmSync(dir, {recursive: true, force: true});
     },
   };

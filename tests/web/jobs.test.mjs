@@ -87,7 +87,7 @@ test("a dropped file becomes a job whose curve grows until it is done", async ()
   const drawn = () => page.evaluate(() => document.querySelector("path.raw")?.getAttribute("d").length ?? 0);
   await page.waitForFunction(() => (document.querySelector("path.raw")?.getAttribute("d").length ?? 0) > 40);
   const early = await drawn();
-  await page.waitForFunction((n) => document.querySelector("path.raw").getAttribute("d").length > n + 200, early);
+  await page.waitForFunction((n) => document.querySelector("path.raw").getAttribute("d").length > n + 200, early, {timeout: 120000});
   await page.locator("h1 .pill.running").waitFor();
   await tab.fit("job-running");
   await page.locator("h1 .pill.succeeded").waitFor({timeout: 180000});
@@ -104,6 +104,49 @@ test("a dropped file becomes a job whose curve grows until it is done", async ()
   await page.getByText("Checkpoints").click();
   await page.locator(".lines li").first().waitFor();
   await tab.fit("job-open");
+  await tab.close();
+});
+
+test("a curve goes on where it was when the daemon was killed", async () => {
+  const tab = await open(browser, daemon.url, key);
+  const {page} = tab;
+  await drop(page, {"killed.jsonl": rows(40)});
+  await page.getByText("The data is fine.").waitFor();
+  await page.getByText("Hyperparameters").click();
+  await page.getByLabel("Epochs").fill("200");
+  const start = page.getByRole("button", {name: "Start training"});
+  await page.waitForFunction((b) => !b.disabled, await start.elementHandle());
+  await start.click();
+  const step = () => page.evaluate(() => Number(document.querySelector(".readout").textContent.match(/step (\d+)/)?.[1] ?? 0));
+  await page.waitForFunction(() => /step \d\d/.test(document.querySelector(".readout")?.textContent));
+  await daemon.kill();
+  const before = await step();
+  await daemon.again();
+  await page.waitForFunction((n) => Number(document.querySelector(".readout").textContent.match(/step (\d+)/)[1]) > n + 5, before, {timeout: 120000});
+  const refused = tab.complaints.splice(0).filter((c) => !/ERR_CONNECTION|ERR_INCOMPLETE_CHUNKED|ERR_EMPTY_RESPONSE/.test(c));
+  assert.deepEqual(refused, []);
+  await page.getByRole("button", {name: "Cancel"}).click();
+  await page.getByRole("button", {name: "Cancel the job"}).click();
+  await page.locator("h1 .pill.cancelled").waitFor();
+  await tab.close();
+});
+
+test("the keyboard alone reaches all", async () => {
+  const tab = await open(browser, daemon.url, key);
+  const {page} = tab;
+  await page.getByRole("heading", {name: "New job"}).waitFor();
+  const focused = () => page.evaluate(() => document.activeElement.textContent.trim() || document.activeElement.id);
+  await page.keyboard.press("Tab");
+  assert.equal(await focused(), "Skip to the content");
+  await page.keyboard.press("Enter");
+  assert.equal(await page.evaluate(() => document.activeElement.id), "main");
+  await page.keyboard.press("Tab");
+  assert.equal(await focused(), "drop-input");
+  for (let i = 0; i < 5 && await focused() !== "Models"; i++) await page.keyboard.press("Shift+Tab");
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", {name: "Models"}).waitFor();
+  assert.equal(await focused(), "Models");
+  assert.equal(await page.evaluate(() => document.activeElement.tagName), "H1");
   await tab.close();
 });
 

@@ -6,7 +6,7 @@ import {after, before, test} from "node:test";
 
 import {launch, open, screens} from "./browser.mjs";
 import {startDaemon} from "./daemon.mjs";
-import {pirate, rows} from "./files.mjs";
+import {rows} from "./files.mjs";
 
 let daemon;
 let browser;
@@ -31,7 +31,7 @@ async function train(suffix, text, epochs, positions) {
 before(async () => {
   daemon = await startDaemon();
   key = await daemon.tenant("ann");
-  job = await train("pirate", pirate, 2, ["ffn"]);
+  job = await train("pirate", rows(160), 3, ["ffn"]);
   model = job.fine_tuned_model;
   browser = await launch();
 });
