@@ -23,9 +23,10 @@ function checks(legend, items, hint) {
 
 // {element, value()}: undefined when it is redd's default.
 export function adapterForm(nLayers, changed) {
-  const positions = checks("Positions", [["ffn", "feed-forward", true], ["attn", "attention output", false], ["qkv", "query, key, value", false]],
-    "Feed-forward alone is RED as published; all three is RED++.");
-  const parts = checks("Parts", [["scale", "scale", true], ["bias", "bias", true]]);
+  const positions = checks("Positions", [["ffn", "feed-forward", true], ["attn", "attention output", false], ["qkv", "query, key, value", false],
+    ["res", "behind the feed-forward residual", false], ["attn_res", "behind the attention residual", false]],
+    "Feed-forward alone is RED as published; with attention output and query, key, value it is RED++.");
+  const parts = checks("Parts", [["scale", "scale", true], ["bias", "bias", true], ["ln", "a layer norm behind them", false]]);
   const layers = h("input", {placeholder: "all", autocomplete: "off"});
   const element = h("details", {}, h("summary", {}, "What is edited"), h("div", {class: "fields"}, positions.element, parts.element,
     field("Layers", layers, nLayers ? `0 to ${nLayers - 1}, such as 0-3, 7.` : "Such as 0-3, 7.")));

@@ -5,11 +5,14 @@ import {short} from "./format.js";
 const parts = [
   {name: "scale", title: "Scale, away from 1"},
   {name: "bias", title: "Bias, away from 0"},
+  {name: "ln_weight", title: "Layer norm's weight, away from 1"},
+  {name: "ln_bias", title: "Layer norm's bias, away from 0"},
 ];
 
 // The row of the map that a module belongs to: layers run along it.
 function rowOf(edit) {
-  const tail = edit.site.split(/\.\d+\./).pop();
+  const below = edit.site.match(/.*\.\d+\.(.+)$/);
+  const tail = below ? below[1] : edit.position;
   const side = edit.site.startsWith("encoder.") && edit.site.includes(".block.") ? "encoder " : edit.site.startsWith("decoder.") ? "decoder " : "";
   return side + tail;
 }
@@ -17,15 +20,15 @@ function rowOf(edit) {
 function map(edits, part, readout) {
   const rows = [...new Set(edits.map(rowOf))];
   const layers = [...new Set(edits.map((e) => e.layer))].sort((a, b) => a - b);
-  const most = edits.reduce((a, e) => Math.max(a, e[part.name].rms), 0);
+  const most = edits.reduce((a, e) => Math.max(a, e[part.name] ? e[part.name].rms : 0), 0);
   const cell = (row, layer) => {
     const e = edits.find((one) => one.layer === layer && rowOf(one) === row);
-    if (!e) return h("td", {}, h("span", {class: "sr"}, "not edited"));
+    if (!e || !e[part.name]) return h("td", {}, h("span", {class: "sr"}, "not edited"));
     const s = e[part.name];
     const td = h("td", {class: "heat"}, h("span", {class: "sr"}, short(s.rms)));
     td.style.setProperty("--heat", String(most ? s.rms / most : 0));
     td.addEventListener("pointerenter", () => setText(readout,
-      `Layer ${layer}, ${row}: ${part.name} rms ${short(s.rms)}, largest ${short(s.max)}, mean ${short(s.mean)}`));
+      `Layer ${layer}, ${row}: ${part.name.replace("_", " ")} rms ${short(s.rms)}, largest ${short(s.max)}, mean ${short(s.mean)}`));
     return td;
   };
   const every = Math.max(1, Math.ceil(layers.length / 12));
@@ -48,5 +51,5 @@ function numbers(edits) {
 export function heatmap(edits) {
   if (!edits.length) return h("p", {class: "muted"}, "No module is edited: it is a head alone.");
   const readout = h("p", {class: "readout muted"}, "The stronger the colour, the further. Point at a square to read it.");
-  return h("div", {class: "heatmaps"}, parts.map((p) => map(edits, p, readout)), readout, numbers(edits));
+  return h("div", {class: "heatmaps"}, parts.filter((p) => edits.some((e) => e[p.name])).map((p) => map(edits, p, readout)), readout, numbers(edits));
 }

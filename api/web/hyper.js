@@ -2,6 +2,7 @@
 import {field, h, select} from "./dom.js";
 
 const fields = [
+  {name: "preset", label: "Recipe", options: ["none", "paper"], hint: "paper: as RED's authors trained this family."},
   {name: "n_epochs", label: "Epochs", step: 1},
   {name: "batch_size", label: "Rows a step", step: 1},
   {name: "learning_rate", label: "Learning rate", hint: "Large for RED: about 0.03."},
@@ -14,6 +15,7 @@ const fields = [
   {name: "eval_every", label: "Validate every … steps", step: 1, hint: "0: once an epoch."},
   {name: "early_stopping_patience", label: "Stop after … validations without gain", step: 1, hint: "0: never."},
   {name: "keep", label: "Keep the checkpoint", options: ["best", "last"]},
+  {name: "problem_type", label: "Labels are", kinds: ["encoder"], options: ["classification", "regression"]},
   {name: "metric", label: "Best by", kinds: ["encoder"], options: ["loss", "accuracy", "f1", "matthews", "pearson", "spearman"]},
 ];
 

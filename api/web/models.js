@@ -3,7 +3,7 @@ import {all, blob, del, get, post} from "./api.js";
 import {aliasSection} from "./aliases.js";
 import {confirm} from "./dialog.js";
 import {action, copyButton, field, h, notice, save} from "./dom.js";
-import {bytes, large, modelShort, time} from "./format.js";
+import {bytes, count, large, modelShort, time} from "./format.js";
 import {heatmap} from "./heatmap.js";
 import {session} from "./session.js";
 
@@ -78,7 +78,7 @@ function manifest(model) {
   const a = model.adapter || {};
   const rows = [["parent", modelShort(model.parent)], ["method", a.method], ["positions", (a.positions || []).join(", ")],
     ["parts", (a.parts || []).join(", ")], ["layers", a.layers && String(a.layers)], ["labels", a.labels && a.labels.join(", ")],
-    ["steps", a.steps], ["seed", a.seed], ["size", a.bytes && bytes(a.bytes)], ["sha256", a.sha256], ["data_sha256", a.data_sha256], ["base_hash", a.base_hash]];
+    ["layer norm", a.ln && "yes"], ["trained numbers", a.trainable_params && count(a.trainable_params)], ["steps", a.steps], ["seed", a.seed], ["size", a.bytes && bytes(a.bytes)], ["sha256", a.sha256], ["data_sha256", a.data_sha256], ["base_hash", a.base_hash]];
   return h("dl", {class: "facts"}, rows.filter(([, v]) => v !== undefined && v !== null && v !== "")
     .map(([k, v]) => h("div", {}, h("dt", {}, k), h("dd", {}, /^[0-9a-f]{64}$/.test(v) ? h("code", {}, v) : String(v)))));
 }

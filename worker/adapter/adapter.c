@@ -36,3 +36,10 @@ bool adapter_affine(
 {
 	return l->method->affine(&l->slots[site], params, scale, shift);
 }
+
+const float *adapter_vector(const struct adapter_layout *l, const float *params, size_t site, enum part part)
+{
+	const struct slot *slot = &l->slots[site];
+
+	return slot->parts & part ? params + slot_part_offset(slot, part) : NULL;
+}

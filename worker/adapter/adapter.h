@@ -59,6 +59,9 @@ struct adapter_spec {
 	uint8_t layers[ADAPTER_MAX_LAYERS]; /* 1 = edited; only when !all_layers */
 };
 
+/* In specs: "ffn". NULL for what is no position. */
+const char *position_name(enum position p);
+
 /* RED as in the paper: ffn, scale and bias, all layers. */
 void adapter_spec_default(struct adapter_spec *spec);
 /* Read the wire form
@@ -135,6 +138,9 @@ float *adapter_shift_grads(const struct adapter_layout *l, size_t site, float *g
  * weights. False when it is none such. */
 bool adapter_affine(
         const struct adapter_layout *l, const float *params, size_t site, float *scale, float *shift);
+
+/* One trained vector (width) in a parameter vector; NULL when the site has none of that part (one bit). */
+const float *adapter_vector(const struct adapter_layout *l, const float *params, size_t site, enum part part);
 
 /* Serialise as safetensors: F32 tensors (1, width) named NAME.delta_vector.activation_scaling / _bias, and
  * (width) named .activation_ln.weight / .bias, in site order, then the head's

@@ -42,6 +42,14 @@ static unsigned position_bit(const char *name)
 	return 0;
 }
 
+const char *position_name(enum position p)
+{
+	for (size_t i = 0; i < N_POSITIONS; i++)
+		if (positions[i].bit == (unsigned)p)
+			return positions[i].name;
+	return NULL;
+}
+
 static enum err parse_type(const json_t *j, struct adapter_spec *spec, struct why *why)
 {
 	if (!j)
