@@ -3,6 +3,8 @@ import {parseEvents} from "./stream.js";
 
 const KEY = "redd.key";
 const PAGE = 100;
+const RETRY_MS = 500;
+const RETRY_MAX_MS = 10000;
 
 export class ApiError extends Error {
   constructor(status, body) {
@@ -101,25 +103,48 @@ export async function* complete(path, body, signal) {
   }
 }
 
-// A job's events, from the first on, until it is over. Broken connections are taken up where they broke.
+function visible(signal) {
+  if (!document.hidden || signal.aborted) return null;
+  return new Promise((done) => {
+    document.addEventListener("visibilitychange", done, {once: true});
+    signal.addEventListener("abort", done, {once: true});
+  });
+}
+
+// One connection's worth of events after the one with id `last`; ends when the page is hidden.
+async function* eventsAfter(id, last, signal) {
+  const turn = new AbortController();
+  const hide = () => document.hidden && turn.abort();
+  const path = `/v1/fine_tuning/jobs/${encodeURIComponent(id)}/events?stream=true`;
+  document.addEventListener("visibilitychange", hide);
+  try {
+    const both = AbortSignal.any([signal, turn.signal]);
+    const response = await send("GET", path, {signal: both, headers: last ? {"Last-Event-ID": last} : {}});
+    yield* parseEvents(response.body);
+  } catch (e) {
+    if (!turn.signal.aborted) throw e;
+  } finally {
+    document.removeEventListener("visibilitychange", hide);
+  }
+}
+
+// A job's events, from the first on, until it is over. Broken connections are taken up where they broke; a page that
+// nobody looks at holds none, for browsers have few to give.
 export async function* jobEvents(id, signal) {
   let last = "";
-  for (let wait = 500; ; wait = Math.min(wait * 2, 10000)) {
+  for (let wait = RETRY_MS; !signal.aborted; wait = Math.min(2 * wait, RETRY_MAX_MS)) {
+    await visible(signal);
     try {
-      const extra = last ? {"Last-Event-ID": last} : {};
-      const path = `/v1/fine_tuning/jobs/${encodeURIComponent(id)}/events?stream=true`;
-      const response = await send("GET", path, {signal, headers: extra});
-      for await (const event of parseEvents(response.body)) {
+      for await (const event of eventsAfter(id, last, signal)) {
         if (event.data === "[DONE]") return;
         last = event.id || last;
-        wait = 500;
+        wait = RETRY_MS;
         yield JSON.parse(event.data);
       }
     } catch (e) {
       if (signal.aborted || (e instanceof ApiError && e.status < 500)) throw e;
     }
-    await new Promise((done) => setTimeout(done, wait));
-    if (signal.aborted) return;
+    if (!document.hidden) await new Promise((done) => setTimeout(done, wait));
   }
 }
 

@@ -1,4 +1,4 @@
-// The dashboard over an encoder: a head is trained from labelled texts, and the playground classifies.
+// The dashboard over an encoder, without keys: a head is trained from labelled texts, and the playground classifies.
 import assert from "node:assert/strict";
 import path from "node:path";
 import {after, before, test} from "node:test";
@@ -13,11 +13,9 @@ const rows = Array.from({length: 24}, (_, i) =>
 
 let daemon;
 let browser;
-let key;
 
 before(async () => {
-  daemon = await startDaemon("--model", base, "--model-name", "weather");
-  key = await daemon.tenant("ann");
+  daemon = await startDaemon("--model", base, "--model-name", "weather", "--no-auth");
   browser = await launch();
 });
 after(async () => {
@@ -26,9 +24,10 @@ after(async () => {
 });
 
 test("labelled texts become a classifier, and the playground asks it", async () => {
-  const tab = await open(browser, daemon.url, key);
+  const tab = await open(browser, daemon.url, null);
   const {page} = tab;
   await page.getByText("\"label\"").waitFor();
+  assert.equal(await page.getByRole("button", {name: "Sign out"}).count(), 0);
   await drop(page, {"weather.jsonl": rows});
   await page.getByText("The data is fine.").waitFor();
   const start = page.getByRole("button", {name: "Start training"});

@@ -150,7 +150,7 @@ test("the keyboard alone reaches all", async () => {
   await tab.close();
 });
 
-test("a job is paused, resumed and cancelled", async () => {
+test("a job is paused, resumed and cancelled; a hidden page holds no connection", async () => {
   const tab = await open(browser, daemon.url, key);
   const {page} = tab;
   await drop(page, {"long.jsonl": pirate});
@@ -161,6 +161,19 @@ test("a job is paused, resumed and cancelled", async () => {
   await page.waitForFunction((b) => !b.disabled, await start.elementHandle());
   await start.click();
   await page.locator("h1 .pill.running").waitFor();
+  const streams = async () => (await (await fetch(daemon.url + "/metrics")).text()).match(/^redd_event_streams (\d+)/m)[1];
+  const look = (hidden) => page.evaluate((h) => {
+    Object.defineProperty(document, "hidden", {value: h, configurable: true});
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, hidden);
+  const until = async (n) => {
+    while (await streams() !== n) await page.evaluate(() => new Promise(requestAnimationFrame));
+  };
+  await until("1");
+  await look(true);
+  await until("0");
+  await look(false);
+  await until("1");
   await page.getByRole("button", {name: "Pause"}).click();
   await page.locator("h1 .pill.paused").waitFor();
   await page.getByRole("button", {name: "Resume"}).click();
