@@ -11,6 +11,7 @@ const RIGHT = 10;
 const TOP = 8;
 const BOTTOM = 22;
 const TABLE_ROWS = 20;
+const CHEAP_MS = 8;
 
 // Round values between lo and hi, some n of them.
 export function ticks(lo, hi, n) {
@@ -90,8 +91,9 @@ class LossChart {
     this.total = 1;
     this.at = null; // row pointed at; null = the last
     this.log = false;
+    this.cost = 0; // of the last drawing, ms
     this.svg = svg("svg", {class: "plot", "aria-hidden": "true"});
-    this.readout = h("p", {class: "readout muted"}, "Waiting for the first step");
+    this.readout = h("p", {class: "readout muted"});
     this.scrub = h("input", {type: "range", class: "scrub", min: "0", max: "0", value: "0", aria: {label: "Loss by step"}});
     this.validKey = h("span", {class: "key valid", hidden: true}, "validation loss");
     this.logBox = h("input", {type: "checkbox"});
@@ -103,6 +105,7 @@ class LossChart {
         h("span", {class: "key train"}, "training loss"), this.validKey,
         h("label", {class: "check"}, this.logBox, "log scale")),
       this.area, this.readout);
+    this.element.hidden = this.table.hidden = true; // until there is a step to show
     this.listen();
   }
 
@@ -130,7 +133,14 @@ class LossChart {
     for (const name of ["train_loss", "learning_rate", "epoch"]) if (data[name] !== undefined) row[name] = data[name];
     for (const name of Object.keys(data)) if (name.startsWith("valid_")) row[name] = data[name];
     this.total = data.total_steps || this.total;
-    if (!this.frame) this.frame = requestAnimationFrame(() => this.draw());
+    this.element.hidden = this.table.hidden = false;
+    this.drawSoon();
+  }
+
+  // With the next frame; a drawing that takes long is done less often.
+  drawSoon() {
+    if (this.frame) return;
+    this.frame = this.cost < CHEAP_MS ? requestAnimationFrame(() => this.draw()) : setTimeout(() => this.draw(), 8 * this.cost);
   }
 
   showsValidation(yes) {
@@ -196,6 +206,7 @@ class LossChart {
   }
 
   draw() {
+    const began = performance.now();
     this.frame = 0;
     this.width = this.area.clientWidth;
     if (this.width < LEFT + RIGHT + 20) return;
@@ -217,6 +228,7 @@ class LossChart {
     this.scrub.max = String(Math.max(0, this.rows.length - 1));
     this.drawCursor();
     if (this.table.open) this.fillTable();
+    this.cost = performance.now() - began;
   }
 
   drawCursor() {

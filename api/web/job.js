@@ -150,7 +150,8 @@ export function showJob(id, signal) {
     job = now;
     numbers.update(job);
     view.bar.value = job.progress.total_steps ? job.progress.step / job.progress.total_steps : 0;
-    view.bar.hidden = jobOver(job);
+    view.bar.hidden = numbers.element.hidden = !job.progress.total_steps;
+    if (jobOver(job)) view.bar.hidden = true;
     setText(view.standing, ["queued", "validating_files"].includes(job.status) ? standing(job) : "");
   };
   const refresh = async () => changed(await get(`/v1/fine_tuning/jobs/${encodeURIComponent(id)}`, signal));

@@ -100,7 +100,7 @@ test("a dropped file becomes a job whose curve grows until it is done", async ()
   await page.keyboard.press("ArrowLeft");
   assert.notEqual(await readout.textContent(), last);
   assert.match(await page.getByLabel("Loss by step").getAttribute("aria-valuetext"), /^step \d+ · training [\d.]+/);
-  await page.getByText("Numbers").click();
+  await page.getByText("Numbers", {exact: true}).click();
   await page.getByText("Checkpoints").click();
   await page.locator(".lines li").first().waitFor();
   await tab.fit("job-open");

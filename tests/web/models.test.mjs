@@ -129,7 +129,7 @@ for (const screen of Object.keys(screens)) {
     await tab.fit("models");
     await tab.go("models/" + encodeURIComponent(model));
     await page.locator(".heat").first().waitFor();
-    await page.getByText("Numbers").click();
+    await page.getByText("Numbers", {exact: true}).click();
     await tab.fit("model");
     await tab.go("playground/" + encodeURIComponent(model));
     await page.getByText("Sampling").click();
