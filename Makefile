@@ -73,7 +73,7 @@ TSAN_TESTS := $(filter %_threads,$(TESTS))
 ALL_OBJ   := $(call obj,$(LIB_SRC) $(REDD_SRC) $(CTL_SRC) $(TEST_SUPPORT_SRC) $(TEST_SRC) $(FUZZ_SRC) $(BENCH_SRC) tests/demo/demo.c)
 
 .PHONY: all programs tests deps deps-if-missing demo demo-run check check-run check-variant check-tsan bench fuzz fuzz-run lint \
-	format install uninstall deb check-deb clean help check-web
+	format install uninstall deb check-deb clean help check-web check-clients
 
 all: ## Build redd and redctl (the default); VARIANT=release|asan|tsan
 all: programs
@@ -118,6 +118,12 @@ check-web: programs
 	@mkdir -p $(OUT)/web && cp tests/web/*.mjs tests/web/*.json $(OUT)/web/
 	@cd $(OUT)/web && npm ci --silent --no-audit --no-fund
 	@OUT=$(OUT) node --test --test-concurrency=1 $(OUT)/web/*.test.mjs
+
+check-clients: ## Drive redd with the official openai npm clients, majors 4, 5 and the latest; needs node and npm
+check-clients: programs
+	@mkdir -p $(OUT)/client && cp tests/client/*.mjs tests/client/*.json $(OUT)/client/
+	@cd $(OUT)/client && npm ci --silent --no-audit --no-fund
+	@OUT=$(OUT) node $(OUT)/client/run.mjs
 
 bench: ## Measure the machine's limits and redd against them; TRAIN=, VALID= JSONL files add a table of RED's variants
 bench: $(BENCHES) programs
