@@ -28,10 +28,10 @@ static const struct {
 #define N_LIMITS (sizeof(limit_fields) / sizeof(limit_fields[0]))
 
 /* {"queued_jobs": 10, ...}: 0 = the daemon's default, negative = no limit. Unknown names are refused: a limit
- * misspelt would be a limit missing. */
+ * misspelt would be a limit missing. Those that are not named stay as they are in *out. */
 static enum err limits_decode(const json_t *json, struct tenant_limits *out, struct why *why)
 {
-	struct tenant_limits limits = {0};
+	struct tenant_limits limits = *out;
 	const char *key;
 	json_t *v;
 	size_t i;
@@ -104,7 +104,7 @@ static enum exchange_verdict tenants_create(struct exchange *x)
 {
 	json_t *body = exchange_json(x), *json;
 	struct store *s = exchange_store(x);
-	struct tenant_limits limits;
+	struct tenant_limits limits = {0};
 	struct tenant t;
 	struct api_key key;
 	struct why why = {0};
@@ -171,6 +171,34 @@ static enum exchange_verdict tenants_get(struct exchange *x)
 	return e ? reply_no_tenant(x, e, id) : exchange_reply_json(x, 200, tenant_json(&t));
 }
 
+/* {"limits": {...}}: those named are set, the others stay. */
+static enum exchange_verdict tenants_update(struct exchange *x)
+{
+	const char *id = exchange_capture(x, 0);
+	json_t *body = exchange_json(x);
+	struct store *s = exchange_store(x);
+	struct tenant t;
+	struct why why = {0};
+	enum err e;
+
+	if (!body)
+		return EXCHANGE_DONE;
+	e = store_tenant_get(s, id, &t);
+	if (e)
+		return reply_no_tenant(x, e, id);
+	e = limits_decode(json_object_get(body, "limits"), &t.limits, &why);
+	if (e)
+		return exchange_reply_error(x, e, &why);
+	e = store_tenant_limit(s, id, &t.limits, &t);
+	auth_forget(exchange_api(x)->auth, id);
+	if (e)
+		return reply_no_tenant(x, e, id);
+	if (exchange_worker(x))
+		worker_job_poke(exchange_worker(x), ""); /* more of its jobs may run now */
+	log_info("tenant_limited", "tenant=%s", id);
+	return exchange_reply_json(x, 200, tenant_json(&t));
+}
+
 /* Cancel what is not over yet, so that nothing of the tenant runs on while it is erased. */
 static enum err jobs_stop(struct exchange *x, const char *tenant_id)
 {
@@ -210,6 +238,7 @@ static enum exchange_verdict tenants_delete(struct exchange *x)
 	if (!e)
 		e = store_tenant_delete(exchange_store(x), id);
 	auth_forget(exchange_api(x)->auth, id);
+	rate_forget(exchange_api(x)->rate, id);
 	if (e)
 		return reply_no_tenant(x, e, id);
 	if (exchange_worker(x))
@@ -299,6 +328,7 @@ static enum exchange_verdict keys_delete_named(struct exchange *x)
 	{"POST", prefix "/admin/tenants", ROUTE_ADMIN, tenants_create},                                      \
 	        {"GET", prefix "/admin/tenants", ROUTE_ADMIN, tenants_list},                                 \
 	        {"GET", prefix "/admin/tenants/{}", ROUTE_ADMIN, tenants_get},                               \
+	        {"POST", prefix "/admin/tenants/{}", ROUTE_ADMIN, tenants_update},                           \
 	        {"DELETE", prefix "/admin/tenants/{}", ROUTE_ADMIN, tenants_delete},                         \
 	        {"POST", prefix "/admin/tenants/{}/keys", ROUTE_ADMIN, keys_create},                         \
 	        {"GET", prefix "/admin/tenants/{}/keys", ROUTE_ADMIN, keys_list},                            \

@@ -63,6 +63,7 @@ static void api_free(struct api *a)
 {
 	job_hub_free(a->jobs);
 	replay_free(a->replay);
+	rate_free(a->rate);
 	auth_free(a->auth);
 	pthread_cond_destroy(&a->gone_returned);
 	pthread_mutex_destroy(&a->lock);
@@ -162,6 +163,8 @@ enum err api_start(uv_loop_t *loop, const struct api_options *options, struct st
 	e = auth_new(&a->options, store, &a->auth);
 	if (!e)
 		e = replay_new(&a->replay);
+	if (!e)
+		e = rate_new(&a->rate);
 	if (!e)
 		e = job_hub_new(a, &a->jobs);
 	if (!e)

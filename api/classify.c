@@ -9,6 +9,7 @@
  *
  * No lock is held while the exchange or the engine is called.
  */
+#include "api/admit.h"
 #include "api/classify_request.h"
 #include "api/exchange.h"
 #include "api/inference_adapter.h"
@@ -124,16 +125,23 @@ static json_t *input_json(const struct classify *c, size_t i)
 	        labels_name(c->labels, best, room), "probs", list, "num_classes", (json_int_t)n);
 }
 
+static size_t classify_tokens(const struct classify_request *r)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < r->n; i++)
+		n += r->inputs[i].ids.n;
+	return n;
+}
+
 static json_t *answer_json(const struct classify *c)
 {
 	char id[CLASSIFY_ID_SIZE];
-	json_int_t n_tokens = 0;
+	json_int_t n_tokens = (json_int_t)classify_tokens(&c->request);
 	json_t *data = json_array();
 
-	for (size_t i = 0; i < c->request.n; i++) {
-		n_tokens += (json_int_t)c->request.inputs[i].ids.n;
+	for (size_t i = 0; i < c->request.n; i++)
 		json_array_append_new(data, input_json(c, i));
-	}
 	if (json_array_size(data) != c->request.n || random_id("classify-", CLASSIFY_ID_CHARS, id)) {
 		json_decref(data);
 		return NULL;
@@ -156,6 +164,7 @@ static void classify_leave(struct classify *c)
 		return;
 	if (!c->error && classify_cancelled(c))
 		c->error = ERR_CANCELLED; /* the client has gone: nobody reads this */
+	admit_settle(c->x, c->error ? 0 : classify_tokens(&c->request));
 	if (c->error)
 		exchange_reply_error(c->x, c->error, &c->why);
 	else
@@ -320,7 +329,9 @@ static enum exchange_verdict handle_classify(struct exchange *x)
 
 	if (!body)
 		return EXCHANGE_DONE;
-	e = classify_request_parse(body, &request, &why);
+	e = admit_request(x, &why);
+	if (!e)
+		e = classify_request_parse(body, &request, &why);
 	if (!e)
 		e = worker_adapter_acquire(w, exchange_tenant(x)->id, request.model, &adapter, &why);
 	if (!e)
@@ -328,11 +339,14 @@ static enum exchange_verdict handle_classify(struct exchange *x)
 	if (!e)
 		e = classify_request_encode(&request, worker_tokenizer(w), info->max_positions, &why);
 	if (!e)
+		e = admit_tokens(x, classify_tokens(&request), 0, &why);
+	if (!e)
 		e = classify_new(x, &request, &adapter, &c);
 	if (!e) {
 		classify_run(c);
 		return EXCHANGE_LATER;
 	}
+	admit_settle(x, 0);
 	if (adapter.release)
 		adapter.release(adapter.owner);
 	classify_request_fini(&request);

@@ -19,6 +19,7 @@
 #include "api/exchange.h"
 #include "api/pairs.h"
 #include "api/peer.h"
+#include "api/rate.h"
 #include "api/replay.h"
 #include "api/router.h"
 #include "api/upload.h"
@@ -80,6 +81,7 @@ struct exchange {
 	struct buf body; /* of uploads: the piece not fed yet */
 	struct upload *upload;
 	json_t *json;
+	int64_t reserved_tokens; /* see admit.h */
 	enum exchange_verdict verdict;
 	unsigned status;          /* 0 = no answer yet */
 	const char *content_type; /* static */
@@ -108,6 +110,7 @@ struct api {
 	struct worker *worker; /* borrowed; NULL in a daemon without an engine */
 	struct auth *auth;
 	struct replay *replay;
+	struct rate *rate;
 	struct job_hub *jobs;
 
 	atomic_flag folding;    /* anyone's: a handler writes a folded checkpoint */

@@ -3,9 +3,26 @@
  * leave the rest to a group (inference_group.h). Handlers; on libuv's thread pool, where encoding a prompt
  * and loading an adapter may take their time.
  */
+#include "api/admit.h"
 #include "api/exchange.h"
 #include "api/inference_group.h"
 #include "api/inference_tokenize.h"
+
+/* All that a request may cost at most. */
+static enum err admit(struct exchange *x, const struct inference_request *r,
+        const struct inference_limits *limits, struct why *why)
+{
+	size_t n_prompt = 0, n_answer = 0;
+
+	for (size_t i = 0; i < r->prompts.n; i++) {
+		size_t n = r->prompts.items[i].ids.n;
+		size_t room = limits->context - (limits->kind == MODEL_SEQ2SEQ ? 0 : n);
+
+		n_prompt += n;
+		n_answer += (r->max_tokens < room ? r->max_tokens : room) * r->best_of;
+	}
+	return admit_tokens(x, n_prompt, n_answer, why);
+}
 
 static enum exchange_verdict inference_handle(struct exchange *x, enum inference_kind kind)
 {
@@ -23,15 +40,20 @@ static enum exchange_verdict inference_handle(struct exchange *x, enum inference
 
 	if (!body)
 		return EXCHANGE_DONE;
-	e = inference_request_parse(kind, body, &limits, &request, &why);
+	e = admit_request(x, &why);
+	if (!e)
+		e = inference_request_parse(kind, body, &limits, &request, &why);
 	if (!e)
 		e = worker_adapter_acquire(w, exchange_tenant(x)->id, request.model, &adapter, &why);
 	if (!e)
 		e = inference_request_encode(&request, &limits, worker_tokenizer(w), worker_chat(w), &why);
 	if (!e)
+		e = admit(x, &request, &limits, &why);
+	if (!e)
 		e = inference_group_start(x, &request, &adapter);
 	if (!e)
 		return EXCHANGE_LATER;
+	admit_settle(x, 0);
 	if (adapter.release)
 		adapter.release(adapter.owner);
 	inference_request_fini(&request);

@@ -1,6 +1,7 @@
 /* See inference_group.h. */
 #include "api/inference_group.h"
 
+#include "api/admit.h"
 #include "api/inference_adapter.h"
 #include "api/inference_choice.h"
 #include "core/clock.h"
@@ -185,6 +186,7 @@ static void group_end_stream(struct inference_group *g)
 	struct inference_usage usage = inference_choices_usage(&g->request, g->choices);
 	bool cancelled = group_cancelled(g);
 
+	admit_settle(g->x, usage.prompt_tokens + usage.completion_tokens);
 	if (!cancelled && g->request.include_usage)
 		group_emit(g, inference_usage_chunk_json(g->codec, &g->head, &usage));
 	if (g->error) {
@@ -202,6 +204,7 @@ static void group_reply(struct inference_group *g)
 	bool cancelled = group_cancelled(g);
 	json_t *answer = NULL;
 
+	admit_settle(g->x, usage.prompt_tokens + usage.completion_tokens);
 	if (!cancelled)
 		answer = inference_answer_json(
 		        g->codec, &g->head, inference_choices_json(&g->request, g->choices), &usage);

@@ -84,6 +84,9 @@ enum err store_tenant_by_key(
         struct store *s, const uint8_t key_hash[HASH_BYTES], struct tenant *out); /* ERR_NOT_FOUND */
 enum err store_tenant_list(
         struct store *s, const struct page *page, struct tenant **items, size_t *n, bool *has_more);
+/* Replace its limits. ERR_NOT_FOUND. */
+enum err store_tenant_limit(
+        struct store *s, const char *id, const struct tenant_limits *limits, struct tenant *out);
 /* Erases everything of the tenant, file contents too. ERR_NOT_FOUND. */
 enum err store_tenant_delete(struct store *s, const char *id);
 

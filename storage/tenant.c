@@ -156,6 +156,38 @@ enum err store_tenant_list(
 	return err;
 }
 
+static enum err write_limits(struct db *db, void *arg)
+{
+	const struct tenant *t = arg;
+	struct query q;
+	enum err err;
+
+	query_start(&q, db,
+	        "UPDATE tenant SET limit_queued_jobs = ?, limit_running_jobs = ?, limit_file_bytes = ?,"
+	        " limit_requests_per_minute = ?, limit_tokens_per_minute = ? WHERE id = ?");
+	query_bind_int(&q, t->limits.queued_jobs);
+	query_bind_int(&q, t->limits.running_jobs);
+	query_bind_int(&q, t->limits.file_bytes);
+	query_bind_int(&q, t->limits.requests_per_minute);
+	query_bind_int(&q, t->limits.tokens_per_minute);
+	query_bind_text(&q, t->id);
+	err = query_run(&q);
+	return !err && !db_changed(db) ? ERR_NOT_FOUND : err;
+}
+
+enum err store_tenant_limit(
+        struct store *s, const char *id, const struct tenant_limits *limits, struct tenant *out)
+{
+	struct tenant t = {.limits = *limits};
+	enum err err;
+
+	if (!text_fits(id, sizeof(t.id)))
+		return ERR_NOT_FOUND;
+	memcpy(t.id, id, strlen(id) + 1);
+	err = writer_call(s->writer, write_limits, &t);
+	return err ? err : store_tenant_get(s, id, out);
+}
+
 struct tenant_delete {
 	const char *id;
 	struct file_id *files; /* owned */

@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "api/admit.h"
 #include "api/exchange.h"
 #include "core/mem.h"
 
@@ -44,6 +45,7 @@ struct exchange {
 	json_t *reply;
 	bool streaming, over, left;
 	unsigned n_answers; /* calls of exchange_finish() and exchange_end() */
+	size_t reserved, used;
 	struct buf stream;
 	void (*gone)(void *arg);
 	void *gone_arg;
@@ -145,6 +147,27 @@ enum exchange_verdict exchange_reply_error(struct exchange *x, enum err e, const
 {
 	assert_int_not_equal(e, OK);
 	return exchange_reply_json(x, err_http_status(e), error_json(e, why));
+}
+
+/* All are admitted. What was reserved and then settled is kept. */
+enum err admit_request(struct exchange *x, struct why *why)
+{
+	(void)x;
+	(void)why;
+	return OK;
+}
+
+enum err admit_tokens(struct exchange *x, size_t n_prompt, size_t n_answer, struct why *why)
+{
+	(void)why;
+	x->reserved = n_prompt + n_answer;
+	return OK;
+}
+
+void admit_settle(struct exchange *x, size_t n_used)
+{
+	assert_int_equal(x->n_answers, 0);
+	x->used = n_used;
 }
 
 static inline void world_exchange_over(struct exchange *x)

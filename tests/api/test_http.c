@@ -133,6 +133,35 @@ static void test_tenants_and_keys_are_made_listed_and_revoked(void **state)
 	answer_fini(&a);
 }
 
+static void test_limits_change_one_by_one_and_at_once(void **state)
+{
+	struct edge *e = *state;
+	json_t *body = json_pack("{s:{s:i, s:i}}", "limits", "file_bytes", 4, "queued_jobs", -1), *limits;
+	char path[128], file[64];
+	struct answer a;
+
+	snprintf(path, sizeof(path), "/admin/tenants/%s", e->tenant_id);
+	assert_int_equal(http_upload(&e->d, e->key, "a.jsonl", "xyz", 3, file), 200);
+	a = http_call(&e->d, ADMIN_KEY, "POST", path, body);
+	assert_int_equal(a.status, 200);
+	answer_fini(&a);
+	assert_int_equal(http_upload(&e->d, e->key, "a.jsonl", "xyz", 3, file), 429);
+	json_object_del(json_object_get(body, "limits"), "queued_jobs");
+	json_object_set_new(json_object_get(body, "limits"), "file_bytes", json_integer(6));
+	a = http_call(&e->d, ADMIN_KEY, "POST", path, body);
+	limits = json_object_get(a.json, "limits");
+	assert_int_equal(json_integer_value(json_object_get(limits, "queued_jobs")), -1);
+	assert_int_equal(json_integer_value(json_object_get(limits, "file_bytes")), 6);
+	answer_fini(&a);
+	assert_int_equal(http_upload(&e->d, e->key, "a.jsonl", "xyz", 3, file), 200);
+	json_object_set_new(json_object_get(body, "limits"), "files", json_integer(6));
+	expect_error(http_call(&e->d, ADMIN_KEY, "POST", path, body), 400, "invalid_request_error", "limits",
+	        NULL, "Unknown limit");
+	expect_error(http_call(&e->d, ADMIN_KEY, "POST", "/admin/tenants/none", body), 404, "not_found_error",
+	        "id", NULL, "none");
+	json_decref(body);
+}
+
 static void test_a_deleted_tenant_leaves_nothing(void **state)
 {
 	struct edge *e = *state;
@@ -427,6 +456,7 @@ int main(void)
 	        EDGE(test_health_and_metrics_need_no_key),
 	        EDGE(test_keys_decide_what_is_open),
 	        EDGE(test_tenants_and_keys_are_made_listed_and_revoked),
+	        EDGE(test_limits_change_one_by_one_and_at_once),
 	        EDGE(test_a_deleted_tenant_leaves_nothing),
 	        EDGE(test_tenants_are_checked),
 	        cmocka_unit_test_setup_teardown(

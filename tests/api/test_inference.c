@@ -67,6 +67,8 @@ static void test_prompts_and_samples_are_numbered_in_order(void **state)
 	}
 	assert_int_equal(usage_of(s->x.reply, "prompt_tokens"), 4); /* each prompt once */
 	assert_int_equal(usage_of(s->x.reply, "total_tokens"), 8);
+	assert_int_equal(s->x.reserved, 4 + 4 * 16);
+	assert_int_equal(s->x.used, 8);
 	scene_close(s);
 }
 

@@ -7,10 +7,11 @@ import { errors } from './errors.mjs';
 import { files } from './files.mjs';
 import { inference } from './inference.mjs';
 import { jobs } from './jobs.mjs';
+import { limits } from './limits.mjs';
 import { retries } from './retries.mjs';
 
 const clients = ['openai4', 'openai5', 'openai'];
-const suites = { files, jobs, inference, errors, retries };
+const suites = { files, jobs, inference, errors, limits, retries };
 let passed = 0;
 let failed = 0;
 

@@ -62,6 +62,20 @@ static void test_tenant_list_pages(void **state)
 	assert_int_equal(store_tenant_list(f->s, &page, &items, &n, &more), ERR_NOT_FOUND);
 }
 
+static void test_tenant_limits_are_replaced(void **state)
+{
+	struct fixture *f = *state;
+	const struct tenant_limits limits = {1, 2, 3, -1, 5};
+	struct tenant t;
+
+	assert_int_equal(store_tenant_limit(f->s, f->ann.id, &limits, &t), OK);
+	assert_string_equal(t.name, f->ann.name);
+	assert_memory_equal(&t.limits, &limits, sizeof(limits));
+	assert_int_equal(store_tenant_get(f->s, f->bob.id, &t), OK);
+	assert_memory_equal(&t.limits, &f->bob.limits, sizeof(limits));
+	assert_int_equal(store_tenant_limit(f->s, "tenant-unknown", &limits, &t), ERR_NOT_FOUND);
+}
+
 static void test_key_leads_to_its_tenant_until_deleted(void **state)
 {
 	struct fixture *f = *state;
@@ -152,6 +166,7 @@ int main(void)
 	        STORE_TEST(test_tenant_is_found_by_id_and_name),
 	        STORE_TEST(test_tenant_names_are_unique_and_plain),
 	        STORE_TEST(test_tenant_list_pages),
+	        STORE_TEST(test_tenant_limits_are_replaced),
 	        STORE_TEST(test_key_leads_to_its_tenant_until_deleted),
 	        STORE_TEST(test_key_needs_a_tenant_a_fresh_hash_and_a_short_hint),
 	        STORE_TEST(test_tenant_delete_erases_everything_of_it),
