@@ -7,6 +7,7 @@
 #include "core/mem.h"
 #include "storage/event.h"
 #include "storage/handle.h"
+#include "storage/webhook.h"
 
 #include <stdio.h>
 
@@ -91,6 +92,8 @@ enum err job_move(struct db *db, const struct job *job, const struct job_transit
 	err = job_set_status(db, job->id, t);
 	if (!err && job_status_terminal(t->to))
 		err = job_drop_state(db, job->id);
+	if (!err && job_status_terminal(t->to))
+		err = delivery_insert(db, job, t->to);
 	if (err)
 		return err;
 	return event_insert(db, job->id,

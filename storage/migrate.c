@@ -9,8 +9,9 @@
 
 SCHEMA(schema_001, "storage/schema/001-initial.sql");
 SCHEMA(schema_002, "storage/schema/002-alias.sql");
+SCHEMA(schema_003, "storage/schema/003-webhook.sql");
 
-static const char *const schema[] = {schema_001, schema_002};
+static const char *const schema[] = {schema_001, schema_002, schema_003};
 
 #define N_SCHEMA (sizeof(schema) / sizeof(schema[0]))
 

@@ -317,6 +317,57 @@ enum err store_alias_get(
 enum err store_alias_list(struct store *s, const char *tenant_id, struct alias **items, size_t *n);
 enum err store_alias_delete(struct store *s, const char *tenant_id, const char *name); /* ERR_NOT_FOUND */
 
+/* ---- webhooks: who is told when a job ends ---- */
+
+#define STORE_SECRET_SIZE 64
+#define STORE_EVENT_TYPE_SIZE 32 /* "fine_tuning.job.succeeded" */
+
+struct webhook {
+	char id[STORE_ID_SIZE]; /* "we_..." */
+	char tenant_id[STORE_ID_SIZE];
+	char secret[STORE_SECRET_SIZE];
+	char old_secret[STORE_SECRET_SIZE]; /* "" = none; signs too, until old_until (unix seconds) */
+	int64_t old_until;
+	int64_t created_at, updated_at;
+	char *name;
+	char *url;
+	char *event_types; /* each between blanks: " fine_tuning.job.failed fine_tuning.job.succeeded " */
+};
+void webhook_fini(struct webhook *w);
+void webhook_list_free(struct webhook *items, size_t n);
+/* From tenant_id, name, url, event_types and secret of in; the rest is ignored. ERR_LIMIT: the tenant has max
+ * of them; ERR_NOT_FOUND: no such tenant. */
+enum err store_webhook_create(struct store *s, const struct webhook *in, size_t max, struct webhook *out);
+enum err store_webhook_get(
+        struct store *s, const char *tenant_id, const char *id, struct webhook *out); /* ERR_NOT_FOUND */
+enum err store_webhook_list(struct store *s, const char *tenant_id, const struct page *page,
+        struct webhook **items, size_t *n, bool *has_more);
+/* Replace name, url, event_types and secrets by those of in, of its tenant_id and id. ERR_NOT_FOUND. */
+enum err store_webhook_update(struct store *s, const struct webhook *in, struct webhook *out);
+/* And what is due to it. ERR_NOT_FOUND. */
+enum err store_webhook_delete(struct store *s, const char *tenant_id, const char *id);
+
+/* One event due to one webhook, kept until it is dropped. */
+struct delivery {
+	int64_t seq;
+	char webhook_id[STORE_ID_SIZE];
+	char event_id[STORE_ID_SIZE]; /* "evt_..."; the same for all webhooks it goes to */
+	char type[STORE_EVENT_TYPE_SIZE];
+	char subject[STORE_ID_SIZE]; /* the job */
+	int64_t created_at;
+	int64_t attempts; /* that have failed */
+};
+/* The oldest due of each webhook at now_ms, at most limit; mem_free(*items). *next_ms is when the first of
+ * those not due yet will be, INT64_MAX when there is none. */
+enum err store_delivery_due(
+        struct store *s, int64_t now_ms, size_t limit, struct delivery **items, size_t *n, int64_t *next_ms);
+/* The webhook of a delivery. ERR_NOT_FOUND: it was deleted meanwhile. */
+enum err store_delivery_webhook(struct store *s, const char *webhook_id, struct webhook *out);
+/* An attempt failed: try again at due_ms. */
+enum err store_delivery_retry(struct store *s, int64_t seq, int64_t due_ms);
+/* It arrived, or will not be tried again. */
+enum err store_delivery_drop(struct store *s, int64_t seq);
+
 /* ---- checkpoints ---- */
 
 struct checkpoint {
