@@ -44,7 +44,8 @@ endif
 DEB_PACKAGES := gcc libc6-dev make pkg-config libmicrohttpd-dev libjansson-dev libsqlite3-dev libopenblas-dev \
 	libuv1-dev libsystemd-dev libcurl4-openssl-dev libinih-dev libpcre2-dev libutf8proc-dev nettle-dev \
 	libcmocka-dev ca-certificates
-PKG_DAEMON := libmicrohttpd jansson sqlite3 openblas libuv libsystemd inih libpcre2-8 libutf8proc nettle
+PKG_DAEMON := libmicrohttpd jansson sqlite3 openblas libuv libsystemd inih libpcre2-8 libutf8proc \
+	nettle libcurl
 PKG_CTL    := libcurl jansson nettle
 PKG_TEST   := cmocka libcurl
 PKG_ALL    := $(sort $(PKG_DAEMON) $(PKG_CTL) $(PKG_TEST))

@@ -62,6 +62,7 @@ static void on_tick(uv_timer_t *timer)
 static void api_free(struct api *a)
 {
 	job_hub_free(a->jobs);
+	webhook_pump_stop(a->webhooks);
 	replay_free(a->replay);
 	rate_free(a->rate);
 	auth_free(a->auth);
@@ -165,6 +166,8 @@ enum err api_start(uv_loop_t *loop, const struct api_options *options, struct st
 		e = replay_new(&a->replay);
 	if (!e)
 		e = rate_new(&a->rate);
+	if (!e)
+		e = webhook_pump_start(store, options->webhook_private, &a->webhooks);
 	if (!e)
 		e = job_hub_new(a, &a->jobs);
 	if (!e)

@@ -24,6 +24,7 @@ struct api_options {
 	size_t max_body_bytes;       /* of JSON bodies; 0 = 16 MiB */
 	int64_t max_file_bytes;      /* of one upload; 0 = 1 GiB */
 	size_t max_connections;      /* 0 = 1024 */
+	bool webhook_private;        /* webhooks may lead to addresses that are not public */
 	struct tenant_limits limits; /* defaults for tenants without their own */
 };
 

@@ -23,6 +23,7 @@
 #include "api/replay.h"
 #include "api/router.h"
 #include "api/upload.h"
+#include "api/webhook_pump.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -112,6 +113,7 @@ struct api {
 	struct replay *replay;
 	struct rate *rate;
 	struct job_hub *jobs;
+	struct webhook_pump *webhooks;
 
 	atomic_flag folding;    /* anyone's: a handler writes a folded checkpoint */
 	atomic_flag backing_up; /* the same: a backup */

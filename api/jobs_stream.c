@@ -69,6 +69,7 @@ void job_hub_free(struct job_hub *h)
 
 void job_hub_poke(struct job_hub *h, const char *job_id)
 {
+	webhook_pump_poke(h->api->webhooks);
 	pthread_mutex_lock(&h->lock);
 	for (struct job_stream *s = h->streams; s; s = s->next) {
 		if (strcmp(s->job_id, job_id) != 0 || s->due)

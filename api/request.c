@@ -12,7 +12,8 @@
 #define FORM_SLACK_BYTES 65536 /* a multipart body is that much larger than its file, at most */
 
 static const struct route *const tables[] = {files_routes, jobs_routes, models_routes, adapters_routes,
-        inference_routes, classify_routes, admin_routes, operation_routes, session_routes, web_routes, NULL};
+        inference_routes, classify_routes, admin_routes, operation_routes, session_routes, web_routes,
+        webhooks_routes, NULL};
 
 static void refuse_route(struct exchange *x, enum router_verdict verdict, const struct router_match *match)
 {

@@ -50,6 +50,9 @@ static const struct setting settings[] = {
                 "Largest uploaded file. Default: 1G."},
         {"max-connections", "N", SETTING_COUNT, AT(max_connections), 1, 1000000, http_group,
                 "Connections open at once. Default: 1024."},
+        {"webhook-private", NULL, SETTING_BOOL, AT(webhook_private), 0, 0, http_group,
+                "Let tenants' webhooks lead to loopback and private addresses too, and not to\n"
+                "the public Internet alone."},
 
         {"train-threads", "N", SETTING_COUNT, AT(train_threads), 0, MAX_THREADS, train_group,
                 "Threads that train. The adapters are the same bytes whatever the number.\n"

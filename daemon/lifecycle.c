@@ -145,6 +145,7 @@ static enum err open_api(struct lifecycle *l, struct why *why)
 	const struct config *c = l->config;
 	struct api_options options = {
 	        .no_auth = c->no_auth,
+	        .webhook_private = c->webhook_private,
 	        .max_body_bytes = (size_t)c->max_body_bytes,
 	        .max_file_bytes = c->max_file_bytes,
 	        .max_connections = (size_t)c->max_connections,

@@ -74,7 +74,7 @@ only() { # a rule's name, a pattern of includes, and the paths that may have it
 only "only gemm.c sees OpenBLAS" '#[ ]*include <(cblas|openblas|lapacke)' '^worker/math/gemm\.c$'
 only "only server.c sees libmicrohttpd" '#[ ]*include <microhttpd' '^api/server\.c$'
 only "only storage/ sees SQLite" '#[ ]*include <sqlite3' '^storage/'
-only "only ctl/ sees libcurl" '#[ ]*include <curl/' '^daemon/ctl/'
+only "only ctl/ and webhook_pump.c see libcurl" '#[ ]*include <curl/' '^(daemon/ctl/|api/webhook_pump\.c$)'
 only "only daemon/ sees systemd" '#[ ]*include <systemd/' '^daemon/[a-z_]*\.[ch]$'
 only "only the loop's rooms see libuv" '#[ ]*include <uv' '^(api|daemon)/'
 only "no SQL outside storage/" '"(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE TABLE) ' '^storage/'
