@@ -333,7 +333,8 @@ static enum exchange_verdict handle_classify(struct exchange *x)
 	if (!e)
 		e = classify_request_parse(body, &request, &why);
 	if (!e)
-		e = worker_adapter_acquire(w, exchange_tenant(x)->id, request.model, &adapter, &why);
+		e = inference_adapter_acquire(
+		        x, request.model, request.blend, request.n_blend, &adapter, &why);
 	if (!e)
 		e = check_model(info, &adapter, &why);
 	if (!e)

@@ -64,6 +64,8 @@ enum err classify_request_parse(json_t *body, struct classify_request *out, stru
 	if (!e)
 		e = inference_field_strength(body, &r.strength, why);
 	if (!e)
+		e = inference_field_blend(body, r.blend, &r.n_blend, why);
+	if (!e)
 		e = parse_inputs(inference_field(body, "input"), &r, why);
 	if (e) {
 		classify_request_fini(&r);

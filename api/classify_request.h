@@ -4,6 +4,7 @@
 #ifndef REDD_API_CLASSIFY_REQUEST_H
 #define REDD_API_CLASSIFY_REQUEST_H
 
+#include "worker/blend.h"
 #include "worker/text/tokenizer.h"
 
 #include <jansson.h>
@@ -20,7 +21,9 @@ struct classify_request {
 	json_t *body;      /* owned reference: strings point into it */
 	const char *model; /* borrowed from body */
 	double strength;
-	struct classify_input *inputs; /* owned */
+	struct blend_part blend[BLEND_MAX]; /* models are borrowed from body */
+	size_t n_blend;                     /* 0 = model itself */
+	struct classify_input *inputs;      /* owned */
 	size_t n;
 };
 void classify_request_fini(struct classify_request *r);

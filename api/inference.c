@@ -5,6 +5,7 @@
  */
 #include "api/admit.h"
 #include "api/exchange.h"
+#include "api/inference_adapter.h"
 #include "api/inference_group.h"
 #include "api/inference_tokenize.h"
 
@@ -44,7 +45,8 @@ static enum exchange_verdict inference_handle(struct exchange *x, enum inference
 	if (!e)
 		e = inference_request_parse(kind, body, &limits, &request, &why);
 	if (!e)
-		e = worker_adapter_acquire(w, exchange_tenant(x)->id, request.model, &adapter, &why);
+		e = inference_adapter_acquire(
+		        x, request.model, request.blend, request.n_blend, &adapter, &why);
 	if (!e)
 		e = inference_request_encode(&request, &limits, worker_tokenizer(w), worker_chat(w), &why);
 	if (!e)

@@ -10,6 +10,23 @@ struct inference_adapter {
 	atomic_size_t n_holders;
 };
 
+enum err inference_adapter_acquire(struct exchange *x, const char *model, const struct blend_part *blend,
+        size_t n_blend, struct adapter_ref *ref, struct why *why)
+{
+	const char *tenant_id = exchange_tenant(x)->id;
+	struct adapter_ref named;
+	enum err e = worker_adapter_acquire(exchange_worker(x), tenant_id, model, &named, why);
+
+	if (e || !n_blend) {
+		if (!e)
+			*ref = named;
+		return e;
+	}
+	if (named.release)
+		named.release(named.owner);
+	return worker_adapter_blend(exchange_worker(x), tenant_id, blend, n_blend, ref, why);
+}
+
 enum err inference_adapter_new(const struct adapter_ref *ref, struct inference_adapter **out)
 {
 	struct inference_adapter *a = mem_calloc(1, sizeof(*a));

@@ -72,3 +72,31 @@ enum err inference_field_strength(const json_t *body, double *out, struct why *w
 	return inference_field_number(
 	        body, "adapter_strength", -INFERENCE_MAX_STRENGTH, INFERENCE_MAX_STRENGTH, out, why);
 }
+
+enum err inference_field_blend(
+        const json_t *body, struct blend_part parts[BLEND_MAX], size_t *n, struct why *why)
+{
+	const json_t *list = inference_field(body, "adapters");
+	const json_t *item;
+	size_t i;
+	enum err e;
+
+	if (list && (!json_is_array(list) || json_array_size(list) > BLEND_MAX))
+		return why_param(why, ERR_INVALID, "adapters",
+		        "adapters must be a list of at most %d objects {\"model\", \"weight\"}", BLEND_MAX);
+	json_array_foreach (list, i, item) {
+		parts[i] = (struct blend_part){.weight = 1};
+		e = json_is_object(item) ? inference_field_string(item, "model", &parts[i].model, NULL)
+		                         : ERR_INVALID;
+		if (!e)
+			e = inference_field_number(item, "weight", -INFERENCE_MAX_STRENGTH,
+			        INFERENCE_MAX_STRENGTH, &parts[i].weight, NULL);
+		if (e || !parts[i].model)
+			return why_param(why, ERR_INVALID, "adapters",
+			        "adapters[%zu] must be {\"model\": a model's name, \"weight\": a number from "
+			        "%g to %g}",
+			        i, -INFERENCE_MAX_STRENGTH, INFERENCE_MAX_STRENGTH);
+	}
+	*n = json_array_size(list);
+	return OK;
+}

@@ -6,6 +6,7 @@
 #define REDD_API_INFERENCE_FIELD_H
 
 #include "core/err.h"
+#include "worker/blend.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -24,6 +25,10 @@ enum err inference_field_number(
         const json_t *body, const char *name, double min, double max, double *out, struct why *why);
 /* "adapter_strength". */
 enum err inference_field_strength(const json_t *body, double *out, struct why *why);
+/* "adapters": [{"model", "weight"?}, ..], at most BLEND_MAX of them, weight 1 unless given; *n stays 0
+ * without. Models are borrowed from body. */
+enum err inference_field_blend(
+        const json_t *body, struct blend_part parts[BLEND_MAX], size_t *n, struct why *why);
 /* *out is borrowed from body. A string with a NUL inside is refused. */
 enum err inference_field_string(const json_t *body, const char *name, const char **out, struct why *why);
 

@@ -64,7 +64,6 @@ static const struct {
         {"web_search_options", is_nothing, "web search is not supported"},
         {"suffix", is_nothing, "insertion is not supported; give the text before it as prompt"},
         {"use_beam_search", is_nothing, "say how many beams with num_beams"},
-        {"adapters", is_nothing, "blending adapters is not supported; name one as model"},
         {"min_tokens", is_nothing, "a minimum is not supported; see ignore_eos"},
 };
 

@@ -203,6 +203,8 @@ enum err inference_request_parse(enum inference_kind kind, json_t *body,
 	if (!e)
 		e = inference_field_strength(body, &r.strength, why);
 	if (!e)
+		e = inference_field_blend(body, r.blend, &r.n_blend, why);
+	if (!e)
 		e = kind == INFERENCE_CHAT ? parse_chat(body, &r, why)
 		                           : parse_completion(body, limits, &r, why);
 	if (!e)

@@ -7,6 +7,7 @@
 
 #include "api/chat_messages.h"
 #include "api/completion_prompt.h"
+#include "api/inference_field.h"
 #include "api/sample_request.h"
 
 #define INFERENCE_MAX_N 128        /* n and best_of */
@@ -39,6 +40,8 @@ struct inference_request {
 	bool logprobs;
 	size_t n_top_logprobs;
 	double strength;
+	struct blend_part blend[BLEND_MAX]; /* models are borrowed from body */
+	size_t n_blend;                     /* 0 = model itself */
 	size_t n_stops;
 	const char *stops[SERVE_MAX_STOPS];
 };

@@ -319,6 +319,24 @@ enum err worker_adapter_acquire(
 	return registry_acquire(w->registry, tenant_id, model, ref, why);
 }
 
+enum err worker_adapter_blend(struct worker *w, const char *tenant_id, const struct blend_part *parts,
+        size_t n, struct adapter_ref *ref, struct why *why)
+{
+	struct adapter_ref refs[BLEND_MAX];
+	enum err e;
+
+	for (size_t i = 0; i < n; i++) {
+		e = worker_adapter_acquire(w, tenant_id, parts[i].model, &refs[i], why);
+		if (!e)
+			continue;
+		while (i--)
+			if (refs[i].release)
+				refs[i].release(refs[i].owner);
+		return e;
+	}
+	return blend_make(refs, parts, n, ref, why);
+}
+
 void worker_adapter_forget(struct worker *w, const char *tenant_id, const char *name)
 {
 	registry_forget(w->registry, tenant_id, name);

@@ -9,6 +9,7 @@
 #define REDD_WORKER_WORKER_H
 
 #include "storage/store.h"
+#include "worker/blend.h"
 #include "worker/job_spec.h"
 #include "worker/model/model.h"
 #include "worker/serve/serve.h"
@@ -75,6 +76,9 @@ void worker_set_listener(struct worker *w, void (*on_job)(void *arg, const char 
  * "model_not_found"), ERR_MISMATCH when its manifest does not fit the base. */
 enum err worker_adapter_acquire(
         struct worker *w, const char *tenant_id, const char *model, struct adapter_ref *ref, struct why *why);
+/* Resolve n >= 1 (<= BLEND_MAX) of them and blend them by weight. Errors as above and of blend_make(). */
+enum err worker_adapter_blend(struct worker *w, const char *tenant_id, const struct blend_part *parts,
+        size_t n, struct adapter_ref *ref, struct why *why);
 /* Forget a deleted adapter, or with name NULL all of a tenant's. Holders keep their version. */
 void worker_adapter_forget(struct worker *w, const char *tenant_id, const char *name);
 

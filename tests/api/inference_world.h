@@ -442,6 +442,14 @@ enum err worker_adapter_acquire(
 	return e;
 }
 
+/* Of two parts: what the second names. */
+enum err worker_adapter_blend(struct worker *w, const char *tenant_id, const struct blend_part *parts,
+        size_t n, struct adapter_ref *ref, struct why *why)
+{
+	assert_int_equal(n, 2);
+	return worker_adapter_acquire(w, tenant_id, parts[1].model, ref, why);
+}
+
 enum err worker_submit(struct worker *w, const struct serve_request *request, uint64_t *id, struct why *why)
 {
 	size_t i;

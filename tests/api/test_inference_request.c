@@ -280,7 +280,11 @@ static void test_what_cannot_be_honoured_is_refused(void **state)
 	        {"\"num_beams\":4,\"temperature\":0.5", "num_beams"},
 	        {"\"num_beams\":4,\"n\":5", "n"},
 	        {"\"num_beams\":4,\"n\":2,\"best_of\":3", "best_of"},
-	        {"\"adapters\":[{\"model\":\"a\",\"weight\":1}]", "adapters"},
+	        {"\"adapters\":{\"model\":\"a\"}", "adapters"},
+	        {"\"adapters\":[{\"weight\":1}]", "adapters"},
+	        {"\"adapters\":[{\"model\":\"a\",\"weight\":17}]", "adapters"},
+	        {"\"adapters\":[{\"model\":\"a\",\"weight\":\"1\"}]", "adapters"},
+	        {"\"adapters\":[1]", "adapters"},
 	        {"\"min_tokens\":2", "min_tokens"},
 	};
 

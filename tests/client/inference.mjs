@@ -74,6 +74,20 @@ export async function inference(test, world) {
     }
     assert.ok(stream.controller.signal.aborted);
   });
+  await test('a blend of one is that one, and half of it is half its strength', async () => {
+    const body = { prompt, max_tokens: 16, temperature: 0, logprobs: 0, echo: true };
+    const alone = await client.completions.create({ model, ...body });
+    const one = await client.completions.create({ model: base, ...body, adapters: [{ model, weight: 1 }] });
+    assert.deepEqual(one.choices[0].logprobs, alone.choices[0].logprobs);
+    const half = await client.completions.create({ model, ...body, adapter_strength: 0.5 });
+    const blend = await client.completions.create({
+      model: base, ...body, adapters: [{ model, weight: 0.75 }, { model: base }, { model, weight: -0.25 }],
+    });
+    half.choices[0].logprobs.token_logprobs.forEach((x, i) =>
+      assert.ok(x === null || Math.abs(x - blend.choices[0].logprobs.token_logprobs[i]) < 1e-4));
+    await assert.rejects(client.completions.create({ model, ...body, adapters: [{ model: 'ft:none' }] }),
+      { status: 404, code: 'model_not_found' });
+  });
   await test('strength 0 is the base, token for token', async () => {
     const body = { prompt, max_tokens: 16, temperature: 0 };
     const plain = await client.completions.create({ model: base, ...body });

@@ -11,7 +11,7 @@ import { limits } from './limits.mjs';
 import { retries } from './retries.mjs';
 import { webhooks } from './webhooks.mjs';
 
-const clients = ['openai4', 'openai5', 'openai'];
+const clients = process.env.CLIENTS?.split(' ') ?? ['openai4', 'openai5', 'openai'];
 const suites = { files, jobs, inference, errors, limits, retries, webhooks };
 let passed = 0;
 let failed = 0;

@@ -109,6 +109,19 @@ const struct adapter_spec *adapter_layout_spec(const struct adapter_layout *l);
  * have other outputs; to_params may have been written to then. */
 enum err adapter_transfer(const struct adapter_layout *from, const float *from_params,
         const struct adapter_layout *to, float *to_params);
+/* Another of the same. ERR_MEM. */
+enum err adapter_layout_copy(const struct adapter_layout *l, struct adapter_layout **out);
+/* One adapter of several of a base: every trained number is as far from the identity as theirs are together,
+ * each weighed; heads are averaged by weight. A single share of weight 1 gives its own bits. *layout is the
+ * caller's, mem_free(*params). ERR_EMPTY when all are the base; ERR_MISMATCH when heads have other outputs or
+ * weights that cancel out; ERR_UNSUPPORTED when an edit is none that adapter_affine() knows; ERR_MEM. */
+struct adapter_share {
+	const struct adapter_layout *layout; /* borrowed; NULL = the base */
+	const float *params;                 /* borrowed */
+	double weight;
+};
+enum err adapter_blend(
+        const struct adapter_share *shares, size_t n, struct adapter_layout **layout, float **params);
 /* Start values: every edit the identity (of a layer norm, weight 1 and bias 0: it still norms), the head
  * zero. params (n_params). */
 void adapter_layout_start(const struct adapter_layout *l, float *params);
