@@ -3,6 +3,8 @@
 
 #include "api/wire.h"
 #include "core/mem.h"
+#include "worker/job_name.h"
+#include "worker/live.h"
 
 #include <string.h>
 
@@ -135,8 +137,19 @@ static int set(json_t *object, const char *name, json_t *value)
 	return json_object_set_new(object, name, value);
 }
 
+/* The name that answers from it while it is under way. */
+static json_t *live_model(const struct job *j, const struct job_spec *spec, const struct job_view *view)
+{
+	char name[STORE_MODEL_SIZE];
+
+	if (job_status_terminal(j->status) || !j->started_at ||
+	        job_model_name(view->base, view->tenant, spec->suffix, j->id, name))
+		return json_null();
+	return json_sprintf("%s" LIVE_SUFFIX, name);
+}
+
 /* What the job was asked to do. */
-static int set_spec(json_t *json, const struct job *j)
+static int set_spec(json_t *json, const struct job *j, const struct job_view *view)
 {
 	struct job_spec spec;
 	json_t *hyper;
@@ -151,6 +164,7 @@ static int set_spec(json_t *json, const struct job *j)
 	               json_pack("{s:s, s:{s:o}}", "type", "supervised", "supervised", "hyperparameters",
 	                       hyper)) ||
 	       set(json, "seed", json_integer((json_int_t)spec.seed)) ||
+	       set(json, "live_model", live_model(j, &spec, view)) ||
 	       set(json, "user_provided_suffix", wire_string_or_null(spec.suffix)) ||
 	       set(json, "adapter", adapter_spec_json(&spec.adapter));
 }
@@ -165,7 +179,7 @@ json_t *job_json(const struct job *j, const struct job_view *view)
 
 	if (!json)
 		return NULL;
-	if (set_spec(json, j) || set(json, "training_file", json_string(j->training_file)) ||
+	if (set_spec(json, j, view) || set(json, "training_file", json_string(j->training_file)) ||
 	        set(json, "validation_file", wire_string_or_null(j->validation_file)) ||
 	        set(json, "result_files", result_files(j)) ||
 	        set(json, "trained_tokens",

@@ -20,8 +20,9 @@ void job_request_fini(struct job_request *r);
 
 /* What the store's record does not say. */
 struct job_view {
-	int64_t queue_position; /* < 0 = not queued */
-	int64_t now;            /* unix seconds */
+	int64_t queue_position;    /* < 0 = not queued */
+	int64_t now;               /* unix seconds */
+	const char *base, *tenant; /* their names */
 };
 /* New references; NULL when memory is short. */
 json_t *job_json(const struct job *j, const struct job_view *view);

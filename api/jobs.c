@@ -23,7 +23,11 @@ static enum exchange_verdict reply_job_error(struct exchange *x, enum err e, str
 
 static json_t *job_view_json(struct exchange *x, const struct job *j)
 {
-	struct job_view view = {.queue_position = -1, .now = clock_now_ms() / 1000};
+	struct worker *w = exchange_worker(x);
+	struct job_view view = {.queue_position = -1,
+	        .now = clock_now_ms() / 1000,
+	        .base = w ? worker_base_name(w) : "",
+	        .tenant = exchange_tenant(x)->name};
 
 	if (j->status == JOB_QUEUED)
 		(void)store_job_queue_position(exchange_store(x), j->id, &view.queue_position);

@@ -146,6 +146,34 @@ enum err store_adapter_get(
 	return err;
 }
 
+/* Names that begin so lie between it and what has the next character for its last. */
+enum err store_adapter_latest(
+        struct store *s, const char *tenant_id, const char *name, char out[STORE_MODEL_SIZE])
+{
+	struct query q;
+	struct db *db;
+	char latest[STORE_MODEL_SIZE] = "";
+	enum err row, err = readers_take(&s->readers, &db);
+
+	if (err)
+		return err;
+	query_start(&q, db,
+	        "SELECT name FROM adapter WHERE name > ?1 || ':ckpt-step-' AND name < ?1 || ':ckpt-step.'"
+	        " AND tenant_id = ?2 AND is_checkpoint ORDER BY step DESC LIMIT 1");
+	query_bind_text(&q, name);
+	query_bind_text(&q, tenant_id);
+	row = query_next(&q);
+	if (row == OK)
+		query_array(&q, latest, sizeof(latest));
+	err = query_end(&q);
+	readers_give(&s->readers, db);
+	if (!err && row == ERR_EMPTY)
+		err = ERR_NOT_FOUND;
+	if (!err)
+		memcpy(out, latest, sizeof(latest));
+	return err;
+}
+
 static enum err adapter_page(struct db *db, const char *tenant_id, bool checkpoints, const struct page *page,
         void **items, size_t *n, bool *has_more)
 {

@@ -281,6 +281,9 @@ void adapter_record_fini(struct adapter_record *a);
 void adapter_record_list_free(struct adapter_record *items, size_t n);
 enum err store_adapter_get(struct store *s, const char *tenant_id, const char *name,
         struct adapter_record *out); /* ERR_NOT_FOUND */
+/* The name of the last checkpoint of the final adapter that is, or was to be, called name. ERR_NOT_FOUND. */
+enum err store_adapter_latest(
+        struct store *s, const char *tenant_id, const char *name, char out[STORE_MODEL_SIZE]);
 /* Without content. Checkpoints are listed only on request. */
 enum err store_adapter_list(struct store *s, const char *tenant_id, bool checkpoints, const struct page *page,
         struct adapter_record **items, size_t *n, bool *has_more);

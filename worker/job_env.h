@@ -5,6 +5,7 @@
 #define REDD_WORKER_JOB_ENV_H
 
 #include "storage/store.h"
+#include "worker/live.h"
 #include "worker/model/model.h"
 #include "worker/registry.h"
 #include "worker/text/chat.h"
@@ -16,6 +17,7 @@ struct job_env {
 	const struct tokenizer *tokenizer;
 	const struct chat_format *chat;
 	struct registry *registry;
+	struct live *live; /* may be NULL */
 	const char *base_name;
 	size_t checkpoint_every; /* steps */
 	/* Called when a job's events or status changed; may be NULL. */

@@ -7,6 +7,7 @@
 #include "core/clock.h"
 #include "core/mem.h"
 #include "worker/job_data.h"
+#include "worker/job_name.h"
 #include "worker/job_report.h"
 #include "worker/job_spec.h"
 #include "worker/train/train.h"
@@ -16,16 +17,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAME_ID_CHARS 8
-
 struct runner {
 	const struct job_env *env; /* borrowed */
 	char id[STORE_ID_SIZE];
 	char parent[STORE_MODEL_SIZE];
 	char name[STORE_MODEL_SIZE]; /* of the finished adapter */
 	struct job_spec spec;
-	struct job_data data;  /* owned */
-	struct train_run *run; /* owned */
+	struct job_data data;   /* owned */
+	struct train_run *run;  /* owned */
+	struct live_seat *live; /* owned; NULL = nobody can look on */
 
 	enum train_phase phase; /* begun, or TRAIN_DONE */
 	struct train_step last_step;
@@ -40,20 +40,26 @@ static void notify(const struct runner *r)
 		r->env->on_job(r->env->on_job_arg, r->id);
 }
 
-/* "ft:BASE:TENANT:SUFFIX:" and the last characters of the job's id. */
 static enum err make_name(struct runner *r, const struct job *job)
 {
 	struct tenant tenant;
-	size_t n = strlen(job->id);
-	const char *tail = n > NAME_ID_CHARS ? job->id + n - NAME_ID_CHARS : job->id;
 	enum err e = store_tenant_get(r->env->store, job->tenant_id, &tenant);
-	int len;
 
-	if (e != OK)
-		return e;
-	len = snprintf(r->name, sizeof(r->name), "ft:%s:%s:%s:%s", r->env->base_name, tenant.name,
-	        r->spec.suffix, tail);
-	return len > 0 && (size_t)len < sizeof(r->name) - 32 ? OK : ERR_TOO_LONG;
+	return e ? e : job_model_name(r->env->base_name, tenant.name, r->spec.suffix, job->id, r->name);
+}
+
+/* Show what trains from now on, from where it stands. */
+static enum err go_live(struct runner *r, const struct job *job)
+{
+	enum err e;
+
+	if (!r->env->live)
+		return OK;
+	e = live_begin(
+	        r->env->live, job->tenant_id, r->name, r->data.layout, &r->data.train.labels, &r->live);
+	if (e == OK)
+		live_show(r->live, train_params(r->run));
+	return e;
 }
 
 static enum err resume(struct runner *r, struct why *why)
@@ -95,6 +101,8 @@ enum err runner_new(const struct job_env *env, const struct job *job, struct run
 	if (e == OK)
 		e = resume(r, why);
 	if (e == OK)
+		e = go_live(r, job);
+	if (e == OK)
 		e = job_report_start(env->store, r->id, &r->data, train_total_steps(r->run));
 	if (e != OK)
 		goto fail;
@@ -116,6 +124,7 @@ void runner_free(struct runner *r)
 {
 	if (!r)
 		return;
+	live_end(r->live);
 	train_run_free(r->run);
 	job_data_fini(&r->data);
 	mem_free(r);
@@ -262,6 +271,8 @@ static enum err end_step(struct runner *r, struct why *why)
 		return e;
 	r->last_step = step;
 	r->has_last_step = true;
+	if (r->live)
+		live_show(r->live, train_params(r->run));
 	e = job_report_step(r->env->store, r->id, &step, train_total_steps(r->run));
 	if (e != OK)
 		return e;

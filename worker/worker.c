@@ -41,6 +41,7 @@ struct worker {
 	struct tokenizer *tokenizer; /* owned */
 	const struct chat_format *chat;
 	struct registry *registry; /* owned */
+	struct live *live;         /* owned */
 	struct job_env env;
 	struct pool *pool;   /* owned; between start and stop */
 	struct serve *serve; /* owned; between start and stop */
@@ -148,6 +149,8 @@ enum err worker_open(
 	if (e == OK)
 		e = open_chat(w, dir, why);
 	if (e == OK)
+		e = live_new(&w->live);
+	if (e == OK)
 		e = registry_new(store, w->model, w->base_name, REGISTRY_MAX_BYTES, &w->registry);
 	if (e != OK) {
 		worker_close(w);
@@ -159,6 +162,7 @@ enum err worker_open(
 	        .tokenizer = w->tokenizer,
 	        .chat = w->chat,
 	        .registry = w->registry,
+	        .live = w->live,
 	        .base_name = w->base_name,
 	        .checkpoint_every = w->options.checkpoint_every,
 	};
@@ -210,6 +214,7 @@ void worker_close(struct worker *w)
 	if (!w)
 		return;
 	worker_stop(w, 0);
+	live_free(w->live);
 	registry_free(w->registry);
 	tokenizer_close(w->tokenizer);
 	model_close(w->model);
@@ -313,10 +318,34 @@ void worker_set_listener(struct worker *w, void (*on_job)(void *arg, const char 
 
 /* ---- inference ---- */
 
+/* What trains under that name; what came of it, or its last checkpoint, when nothing does. */
+static enum err acquire_live(
+        struct worker *w, const char *tenant_id, const char *name, struct adapter_ref *ref, struct why *why)
+{
+	char checkpoint[STORE_MODEL_SIZE];
+	enum err e = live_acquire(w->live, tenant_id, name, ref);
+
+	if (e == ERR_NOT_FOUND)
+		e = registry_acquire(w->registry, tenant_id, name, ref, why);
+	if (e != ERR_NOT_FOUND)
+		return e;
+	if (store_adapter_latest(w->env.store, tenant_id, name, checkpoint) == OK)
+		e = registry_acquire(w->registry, tenant_id, checkpoint, ref, why);
+	return e;
+}
+
 enum err worker_adapter_acquire(
         struct worker *w, const char *tenant_id, const char *model, struct adapter_ref *ref, struct why *why)
 {
-	return registry_acquire(w->registry, tenant_id, model, ref, why);
+	size_t n = strlen(model), n_suffix = strlen(LIVE_SUFFIX);
+	char name[STORE_MODEL_SIZE];
+
+	/* Neither the base nor an alias is ever in training. */
+	if (strncmp(model, "ft:", 3) != 0 || n <= n_suffix || n - n_suffix >= sizeof(name) ||
+	        strcmp(model + n - n_suffix, LIVE_SUFFIX) != 0)
+		return registry_acquire(w->registry, tenant_id, model, ref, why);
+	snprintf(name, sizeof(name), "%.*s", (int)(n - n_suffix), model);
+	return acquire_live(w, tenant_id, name, ref, why);
 }
 
 enum err worker_adapter_blend(struct worker *w, const char *tenant_id, const struct blend_part *parts,

@@ -72,8 +72,9 @@ void worker_set_listener(struct worker *w, void (*on_job)(void *arg, const char 
 /* ---- inference ---- */
 
 /* Resolve a model name for a tenant: the base, or one of the tenant's adapters, loaded from the store on
- * first use and kept. On success ref holds that immutable version until released. ERR_NOT_FOUND (why->code
- * "model_not_found"), ERR_MISMATCH when its manifest does not fit the base. */
+ * first use and kept; with ":live" behind the name, as it stands in training. On success ref holds that
+ * immutable version until released. ERR_NOT_FOUND (why->code "model_not_found"), ERR_MISMATCH when its
+ * manifest does not fit the base. */
 enum err worker_adapter_acquire(
         struct worker *w, const char *tenant_id, const char *model, struct adapter_ref *ref, struct why *why);
 /* Resolve n >= 1 (<= BLEND_MAX) of them and blend them by weight. Errors as above and of blend_make(). */

@@ -120,6 +120,30 @@ export async function jobs(test, world) {
     await assert.rejects(api.resume(long.id), { status: 400 });
     assert.equal((await api.retrieve(long.id)).status, 'cancelled');
   });
+  await test('what trains answers as it stands, then as its last checkpoint or its end', async () => {
+    const ask = async (model) => (await client.completions.create({
+      model, prompt: 'Where is place 3?\nAhoy, place 3 lies beyond the sea.', max_tokens: 0, echo: true, logprobs: 0,
+    })).choices[0].logprobs.token_logprobs.slice(1).reduce((a, b) => a + b, 0);
+    const long = await api.create({
+      model: base, training_file: file.id, hyperparameters: { n_epochs: 50, batch_size: 1 },
+    });
+    assert.equal(long.live_model, null);
+    await follow(world, long.id, (e) => e.data?.step === 3);
+    const live = (await api.retrieve(long.id)).live_model;
+    assert.match(live, /^ft:.*:live$/);
+    const early = await ask(live);
+    await follow(world, long.id, (e) => e.data?.step >= 40);
+    assert.ok(await ask(live) > early, 'it learns');
+    assert.ok(early > await ask(base), 'it has learnt from the first steps on');
+    await api.cancel(long.id);
+    const last = (await checkpoints(long.id)).data[0].fine_tuned_model_checkpoint;
+    await follow(world, long.id);
+    assert.equal((await api.retrieve(long.id)).live_model, null);
+    assert.equal(await ask(job.fine_tuned_model), await ask(`${job.fine_tuned_model}:live`));
+    for (let i = 0; i < 1000 && await ask(live) !== await ask(last); i++) continue; // until its seat is left
+    assert.equal(await ask(live), await ask(last));
+    await assert.rejects(ask(`${base}:live`), { status: 404, code: 'model_not_found' });
+  });
   await test('preflight says what a job would do', async () => {
     const bad = await upload(world, '{"prompt":"a","completion":"b"}\nnonsense\n{"prompt":1}\n');
     const body = { model: base, training_file: bad.id };

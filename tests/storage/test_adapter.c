@@ -347,9 +347,39 @@ static void test_scratch_can_be_read_back_and_leaves_nothing(void **state)
 	close(fd);
 }
 
+static void test_latest_checkpoint_is_that_of_the_highest_step(void **state)
+{
+	struct fixture *f = *state;
+	static const int64_t steps[] = {9, 10, 2};
+	char id[STORE_ID_SIZE], name[STORE_MODEL_SIZE], latest[STORE_MODEL_SIZE];
+
+	make_running(f, id);
+	assert_int_equal(store_adapter_latest(f->s, f->ann.id, "ft:x", latest), ERR_NOT_FOUND);
+	for (size_t i = 0; i < 3; i++) {
+		const struct checkpoint_new c = {.job_id = id,
+		        .step = steps[i],
+		        .state = "s",
+		        .n_state = 1,
+		        .name = name,
+		        .parent = "base",
+		        .metrics = "{}",
+		        .manifest = "{}",
+		        .content = "w",
+		        .n_content = 1};
+
+		snprintf(name, sizeof(name), "ft:x:ckpt-step-%lld", (long long)steps[i]);
+		assert_int_equal(store_checkpoint_put(f->s, &c), OK);
+	}
+	assert_int_equal(store_adapter_latest(f->s, f->ann.id, "ft:x", latest), OK);
+	assert_string_equal(latest, "ft:x:ckpt-step-10");
+	assert_int_equal(store_adapter_latest(f->s, f->ann.id, "ft:", latest), ERR_NOT_FOUND);
+	assert_int_equal(store_adapter_latest(f->s, f->bob.id, "ft:x", latest), ERR_NOT_FOUND);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	        STORE_TEST(test_latest_checkpoint_is_that_of_the_highest_step),
 	        STORE_TEST(test_checkpoint_replaces_the_state),
 	        STORE_TEST(test_checkpoint_with_a_name_can_be_served),
 	        STORE_TEST(test_checkpoints_page),
