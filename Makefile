@@ -237,5 +237,6 @@ $(OUT)/obj/%.o: %.c Makefile
 # SQL and web files reach the binary through .incbin; their objects follow them.
 $(call obj,$(wildcard storage/*.c)): $(wildcard storage/schema/*.sql)
 $(call obj,api/web.c): $(wildcard api/web/*)
+$(call obj,api/openapi.c): api/openapi.json
 
 -include $(ALL_OBJ:.o=.d)

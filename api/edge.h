@@ -139,6 +139,8 @@ struct api {
 };
 
 /* ---- request.c: decisions ---- */
+/* All routes there are; ended by NULL. */
+extern const struct route *const route_tables[];
 /* Route and principal: x is READY, maybe refused (x->status is set), or ASKING for request_run_ask(). */
 void request_head(struct exchange *x);
 /* The principal is known: x takes its BODY, or, refused, goes on to DISCARD. False: refused, and answered at

@@ -97,6 +97,6 @@ struct route {
 /* Each resource offers its table, ended by a NULL method; server.c joins them. */
 extern const struct route files_routes[], jobs_routes[], models_routes[], adapters_routes[],
         inference_routes[], classify_routes[], admin_routes[], operation_routes[], session_routes[],
-        web_routes[], webhooks_routes[];
+        web_routes[], webhooks_routes[], openapi_routes[];
 
 #endif

@@ -11,9 +11,9 @@
 
 #define FORM_SLACK_BYTES 65536 /* a multipart body is that much larger than its file, at most */
 
-static const struct route *const tables[] = {files_routes, jobs_routes, models_routes, adapters_routes,
+const struct route *const route_tables[] = {files_routes, jobs_routes, models_routes, adapters_routes,
         inference_routes, classify_routes, admin_routes, operation_routes, session_routes, web_routes,
-        webhooks_routes, NULL};
+        webhooks_routes, openapi_routes, NULL};
 
 static void refuse_route(struct exchange *x, enum router_verdict verdict, const struct router_match *match)
 {
@@ -63,7 +63,7 @@ void request_head(struct exchange *x)
 {
 	struct router_match match;
 	struct why why = {0};
-	enum router_verdict verdict = router_find(tables, x->method, x->path, &match);
+	enum router_verdict verdict = router_find(route_tables, x->method, x->path, &match);
 	enum err e;
 
 	x->phase = PHASE_READY;

@@ -68,12 +68,37 @@ static enum err explain(enum err e, struct why *why)
 	return e;
 }
 
+/* The one of them that edits, when it does so as it is; n when there is none such. */
+static size_t the_only(const struct adapter_ref *refs, const struct blend_part *parts, size_t n)
+{
+	size_t only = n;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!refs[i].layout)
+			continue;
+		if (only < n || parts[i].weight != 1)
+			return n;
+		only = i;
+	}
+	return only;
+}
+
 enum err blend_make(struct adapter_ref *refs, const struct blend_part *parts, size_t n,
         struct adapter_ref *out, struct why *why)
 {
 	struct adapter_share shares[BLEND_MAX];
-	struct blend *b = mem_calloc(1, sizeof(*b));
-	enum err e = b ? OK : ERR_MEM;
+	size_t only = the_only(refs, parts, n);
+	struct blend *b;
+	enum err e;
+
+	if (only < n) {
+		*out = refs[only];
+		refs[only].release = NULL;
+		refs_release(refs, n);
+		return OK;
+	}
+	b = mem_calloc(1, sizeof(*b));
+	e = b ? OK : ERR_MEM;
 
 	for (size_t i = 0; i < n; i++)
 		shares[i] = (struct adapter_share){refs[i].layout, refs[i].params, parts[i].weight};

@@ -46,6 +46,7 @@ export async function startDaemon(...args) {
     url,
     state,
     log,
+    adminKey,
     call,
     admin: (method, route, body) => call(adminKey, method, route, body),
     // The exit code.

@@ -8,11 +8,14 @@ import { files } from './files.mjs';
 import { inference } from './inference.mjs';
 import { jobs } from './jobs.mjs';
 import { limits } from './limits.mjs';
+import { models } from './models.mjs';
 import { retries } from './retries.mjs';
+import { describe } from './schema.mjs';
+import { tenants } from './tenants.mjs';
 import { webhooks } from './webhooks.mjs';
 
 const clients = process.env.CLIENTS?.split(' ') ?? ['openai4', 'openai5', 'openai'];
-const suites = { files, jobs, inference, errors, limits, retries, webhooks };
+const suites = { files, jobs, inference, models, errors, limits, retries, webhooks, tenants };
 let passed = 0;
 let failed = 0;
 
@@ -29,6 +32,8 @@ async function test(name, run) {
 }
 
 const daemon = await startDaemon('--limit-running-jobs', '2', '--webhook-private');
+const document = await describe(daemon.url);
+globalThis.fetch = document.fetch;
 try {
   for (const name of clients) {
     const { default: OpenAI, ...module } = await import(name);
@@ -36,6 +41,7 @@ try {
     const tenant = await daemon.admin('POST', '/admin/tenants', { name: `npm-${name}` });
     assert.equal(tenant.status, 200);
     const options = { apiKey: tenant.json.api_key, baseURL: `${daemon.url}/v1` };
+    if (!version.startsWith('4.')) options.fetch = document.fetch; // the oldest sends its forms by another fetch alone
     const world = {
       daemon,
       OpenAI,
@@ -48,6 +54,12 @@ try {
     for (const [subject, suite] of Object.entries(suites))
       await suite((what, run) => test(`${version} ${subject}: ${what}`, run), world);
   }
+  await test('every answer was as /openapi.json describes it, and nearly all there is was asked for', async () => {
+    await Promise.all(['/healthz', '/readyz', '/metrics', '/openapi.json', '/'].map((p) => fetch(daemon.url + p)));
+    await document.settled();
+    assert.deepEqual([...document.findings], []);
+    assert.deepEqual(document.unseen(), ['classify']); // it needs a base of another kind
+  });
 } finally {
   const log = fs.readFileSync(daemon.log, 'utf8');
   await test('the daemon ends cleanly', async () => assert.equal(await daemon.stop(), 0));
