@@ -16,11 +16,11 @@ static int64_t now_ms(void)
 
 static int64_t limit_of(struct exchange *x, enum rate_kind kind)
 {
-	const struct tenant_limits *own = &exchange_tenant(x)->limits, *all = &exchange_options(x)->limits;
+	const struct tenant_limits *own = &exchange_tenant(x)->limits, all = exchange_default_limits(x);
 
 	if (kind == RATE_REQUESTS)
-		return own->requests_per_minute ? own->requests_per_minute : all->requests_per_minute;
-	return own->tokens_per_minute ? own->tokens_per_minute : all->tokens_per_minute;
+		return own->requests_per_minute ? own->requests_per_minute : all.requests_per_minute;
+	return own->tokens_per_minute ? own->tokens_per_minute : all.tokens_per_minute;
 }
 
 static const char *kind_name(enum rate_kind kind)

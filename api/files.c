@@ -84,23 +84,21 @@ static enum err check_filename(const char *name, struct why *why)
 	return OK;
 }
 
-/* The tenant's own limit on all its files together. */
-static enum err check_quota(struct exchange *x, int64_t more, struct why *why)
+static int64_t bytes_limit(struct exchange *x)
 {
-	const struct tenant *t = exchange_tenant(x);
-	int64_t limit = t->limits.file_bytes, used;
-	enum err e;
+	int64_t own = exchange_tenant(x)->limits.file_bytes;
 
-	if (!limit)
-		limit = exchange_default_limits(x).file_bytes;
-	if (limit <= 0)
-		return OK;
-	e = store_file_bytes(exchange_store(x), t->id, &used);
-	if (!e && more > limit - used)
-		return why_param(why, ERR_LIMIT, "file",
-		        "Your files hold %lld of %lld bytes; delete some to upload %lld more.",
-		        (long long)used, (long long)limit, (long long)more);
-	return e;
+	return own ? own : exchange_default_limits(x).file_bytes;
+}
+
+static enum err explain_quota(struct exchange *x, int64_t more, struct why *why)
+{
+	int64_t used = 0;
+
+	(void)store_file_bytes(exchange_store(x), exchange_tenant(x)->id, &used);
+	return why_param(why, ERR_LIMIT, "file",
+	        "Your files hold %lld of %lld bytes; delete some to upload %lld more.", (long long)used,
+	        (long long)bytes_limit(x), (long long)more);
 }
 
 static enum exchange_verdict files_upload(struct exchange *x)
@@ -119,11 +117,15 @@ static enum exchange_verdict files_upload(struct exchange *x)
 		e = check_filename(name, &why);
 	if (!e && !upload_bytes(u))
 		e = why_param(&why, ERR_INVALID, "file", "The file is empty.");
-	if (!e)
-		e = check_quota(x, upload_bytes(u), &why);
-	if (!e)
-		e = file_writer_commit(upload_take(u), exchange_tenant(x)->id, name,
-		        upload_field(u, "purpose"), expires_at, &f);
+	if (!e) {
+		struct file_writer *w = upload_take(u);
+
+		file_writer_limit(w, bytes_limit(x));
+		e = file_writer_commit(
+		        w, exchange_tenant(x)->id, name, upload_field(u, "purpose"), expires_at, &f);
+	}
+	if (e == ERR_LIMIT)
+		e = explain_quota(x, upload_bytes(u), &why);
 	if (e)
 		return exchange_reply_error(x, e, &why);
 	json = file_json(&f);

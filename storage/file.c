@@ -265,15 +265,12 @@ enum err store_file_list(struct store *s, const char *tenant_id, const char *pur
 	return err;
 }
 
-enum err store_file_bytes(struct store *s, const char *tenant_id, int64_t *bytes)
+enum err file_sum(struct db *db, const char *tenant_id, int64_t *bytes)
 {
-	struct db *db;
 	struct query q;
 	int64_t sum = 0;
-	enum err err = readers_take(&s->readers, &db);
+	enum err err;
 
-	if (err)
-		return err;
 	query_start(&q, db,
 	        "SELECT coalesce(sum(bytes), 0) FROM file"
 	        " WHERE tenant_id = ?1 AND (expires_at = 0 OR expires_at > ?2)");
@@ -282,9 +279,20 @@ enum err store_file_bytes(struct store *s, const char *tenant_id, int64_t *bytes
 	if (query_next(&q) == OK)
 		sum = query_int(&q);
 	err = query_end(&q);
-	readers_give(&s->readers, db);
 	if (!err)
 		*bytes = sum;
+	return err;
+}
+
+enum err store_file_bytes(struct store *s, const char *tenant_id, int64_t *bytes)
+{
+	struct db *db;
+	enum err err = readers_take(&s->readers, &db);
+
+	if (err)
+		return err;
+	err = file_sum(db, tenant_id, bytes);
+	readers_give(&s->readers, db);
 	return err;
 }
 

@@ -11,6 +11,8 @@ enum err files_settle(struct store *s);
 enum err file_insert(struct db *db, const struct file *f);
 /* ERR_NOT_FOUND when there is no such file of the tenant or it has expired. */
 enum err file_exists(struct db *db, const char *tenant_id, const char *id);
+/* Of the bytes of the tenant's files that have not expired. */
+enum err file_sum(struct db *db, const char *tenant_id, int64_t *bytes);
 /* The ids of the tenant's files, expired ones too; mem_free(*ids). */
 struct file_id {
 	char id[STORE_ID_SIZE];

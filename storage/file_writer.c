@@ -12,6 +12,7 @@ struct file_writer {
 	int fd;
 	char name[STORE_ID_SIZE]; /* in DIR/tmp; "" once it is gone from there */
 	int64_t bytes;
+	int64_t max_total; /* of all files of the tenant; <= 0 = no limit */
 	struct hash hash;
 	enum err err; /* of a write that failed: nothing can be committed then */
 };
@@ -49,6 +50,11 @@ int64_t file_writer_bytes(const struct file_writer *w)
 	return w->bytes;
 }
 
+void file_writer_limit(struct file_writer *w, int64_t max)
+{
+	w->max_total = max;
+}
+
 void file_writer_abort(struct file_writer *w)
 {
 	if (!w)
@@ -61,23 +67,29 @@ void file_writer_abort(struct file_writer *w)
 
 struct file_commit {
 	const struct file *file;
+	int64_t max_total;
 	bool inserted;
 };
 
 static enum err write_commit(struct db *db, void *arg)
 {
 	struct file_commit *c = arg;
-	enum err err = file_insert(db, c->file);
+	int64_t sum = 0;
+	enum err err = c->max_total > 0 ? file_sum(db, c->file->tenant_id, &sum) : OK;
 
+	if (!err && c->max_total > 0 && c->file->bytes > c->max_total - sum)
+		err = ERR_LIMIT;
+	if (!err)
+		err = file_insert(db, c->file);
 	c->inserted = !err;
 	return err;
 }
 
 /* The row of a content that is in place. A commit that failed may yet be found done after a crash, so the
  * content stays then: the next open sweeps it if its row is not there. */
-static enum err file_add_row(struct store *s, const struct file *f)
+static enum err file_add_row(struct store *s, const struct file *f, int64_t max_total)
 {
-	struct file_commit c = {.file = f};
+	struct file_commit c = {.file = f, .max_total = max_total};
 	enum err err = writer_call(s->writer, write_commit, &c);
 
 	if (err && !c.inserted)
@@ -112,7 +124,7 @@ enum err file_writer_commit(struct file_writer *w, const char *tenant_id, const 
 	if (err)
 		goto fail;
 	w->name[0] = '\0';
-	err = file_add_row(w->store, &f);
+	err = file_add_row(w->store, &f, w->max_total);
 	if (err)
 		goto fail;
 	file_writer_abort(w);

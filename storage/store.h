@@ -123,6 +123,9 @@ struct file_writer;
 enum err store_file_begin(struct store *s, struct file_writer **out);
 enum err file_writer_write(struct file_writer *w, const void *p, size_t n);
 int64_t file_writer_bytes(const struct file_writer *w);
+/* Let the commit fail with ERR_LIMIT when all files of the tenant would hold more than max bytes then; <= 0 =
+ * no limit, as without this call. */
+void file_writer_limit(struct file_writer *w, int64_t max);
 /* Both free w, whatever they return. */
 enum err file_writer_commit(struct file_writer *w, const char *tenant_id, const char *filename,
         const char *purpose, int64_t expires_at, struct file *out);

@@ -188,9 +188,33 @@ static void test_list_filters_by_purpose_and_pages(void **state)
 	file_fini(&made);
 }
 
+static void test_commit_honours_the_limit_on_all_files(void **state)
+{
+	struct fixture *f = *state;
+	static const struct {
+		int64_t max;
+		enum err err;
+	} tries[] = {{8, ERR_LIMIT}, {9, OK}, {9, ERR_LIMIT}, {-1, OK}, {0, OK}};
+	struct file_writer *w;
+	struct file file;
+
+	/* ann has "hello" already */
+	for (size_t i = 0; i < sizeof(tries) / sizeof(tries[0]); i++) {
+		assert_int_equal(store_file_begin(f->s, &w), OK);
+		assert_int_equal(file_writer_write(w, "four", 4), OK);
+		file_writer_limit(w, tries[i].max);
+		assert_int_equal(file_writer_commit(w, f->ann.id, "a", "fine-tune", 0, &file), tries[i].err);
+		if (!tries[i].err)
+			file_fini(&file);
+	}
+	assert_int_equal(count_entries(f, "files"), 4);
+	assert_int_equal(sql(f, "SELECT sum(bytes) FROM file"), 17);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	        STORE_TEST(test_commit_honours_the_limit_on_all_files),
 	        STORE_TEST(test_file_streams_in_and_reads_back),
 	        STORE_TEST(test_file_is_invisible_until_committed),
 	        STORE_TEST(test_file_of_an_unknown_tenant_leaves_nothing),
