@@ -114,12 +114,16 @@ static json_t *progress_json(const struct job *j)
 	        (json_int_t)j->total_steps, "epoch", j->epoch, "tokens_per_second", j->tokens_per_second);
 }
 
-/* When it will be done if it goes on as it did; null unless that can be said. */
+/* When it will be done if the steps to come are like those done and go on at the rate of late, pauses left
+ * out; null unless that can be said. */
 static json_t *estimated_finish(const struct job *j, int64_t now)
 {
-	if (j->status != JOB_RUNNING || j->step <= 0 || j->total_steps < j->step || !j->started_at)
+	double tokens;
+
+	if (j->status != JOB_RUNNING || j->step <= 0 || j->total_steps < j->step || j->tokens_per_second <= 0)
 		return json_null();
-	return json_integer(now + (j->total_steps - j->step) * (now - j->started_at) / j->step);
+	tokens = (double)j->trained_tokens / (double)j->step * (double)(j->total_steps - j->step);
+	return json_integer(now + (json_int_t)(tokens / j->tokens_per_second));
 }
 
 static json_t *position_json(const struct job_view *view)

@@ -3,6 +3,7 @@
 #include "tests/api/fixture.h"
 
 #include "api/job_json.h"
+#include "core/clock.h"
 #include "worker/job_spec.h"
 
 static void job_make(struct edge *e, const char *metadata, struct job *out)
@@ -68,6 +69,40 @@ static void test_a_job_shows_every_field_of_the_contract(void **state)
 	assert_true(json_is_null(json_object_get(a.json, "fine_tuned_model")));
 	assert_true(json_is_null(json_object_get(a.json, "error")));
 	answer_fini(&a);
+	job_fini(&j);
+}
+
+static json_int_t estimated_finish(struct edge *e, const char *id)
+{
+	struct answer a = job_call(e, "GET", id, "");
+	const json_t *v = json_object_get(a.json, "estimated_finish");
+	json_int_t at = json_is_null(v) ? -1 : json_integer_value(v);
+
+	assert_int_equal(a.status, 200);
+	answer_fini(&a);
+	return at;
+}
+
+static void test_the_finish_is_estimated_from_the_rate_of_late(void **state)
+{
+	struct job_progress p = {.step = 10, .total_steps = 40, .trained_tokens = 1000};
+	struct edge *e = *state;
+	struct job made = {0}, j = {0};
+
+	clock_set_ms(1800000000000);
+	job_make(e, NULL, &made);
+	assert_int_equal(estimated_finish(e, made.id), -1);
+	assert_int_equal(store_job_claim(e->s, "test", 60000, 0, &j), OK);
+	store_job_progress_later(e->s, j.id, &p);
+	assert_int_equal(store_flush(e->s), OK);
+	assert_int_equal(estimated_finish(e, j.id), -1); /* no rate yet */
+	p.tokens_per_second = 100;
+	store_job_progress_later(e->s, j.id, &p);
+	assert_int_equal(store_flush(e->s), OK);
+	clock_set_ms(1800009999000); /* a long pause does not count */
+	assert_int_equal(estimated_finish(e, j.id), 1800009999 + 30);
+	clock_set_ms(-1);
+	job_fini(&made);
 	job_fini(&j);
 }
 
@@ -367,6 +402,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        EDGE(test_a_job_shows_every_field_of_the_contract),
+	        EDGE(test_the_finish_is_estimated_from_the_rate_of_late),
 	        EDGE(test_a_failed_job_says_why),
 	        EDGE(test_jobs_are_paused_resumed_and_cancelled),
 	        EDGE(test_other_tenants_jobs_do_not_exist),
