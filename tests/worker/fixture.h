@@ -35,6 +35,7 @@ struct fixture {
 	struct model *model;
 	struct tokenizer *tokenizer;
 	struct registry *registry;
+	struct live *live;
 	struct job_env env;
 	struct buf rows; /* the golden's training file */
 
@@ -84,12 +85,14 @@ static inline int fixture_setup(void **state)
 	fixture_must(model_open(BASE_DIR, &f->model, &why), &why);
 	fixture_must(tokenizer_open(BASE_DIR, &f->tokenizer, &why), &why);
 	fixture_must(registry_new(f->store, f->model, "base", REGISTRY_MAX_BYTES, &f->registry), &why);
+	fixture_must(live_new(&f->live), &why);
 	fixture_must(buf_read_file(&f->rows, BASE_DIR "/train.jsonl", 1 << 20), &why);
 	f->env = (struct job_env){
 	        .store = f->store,
 	        .model = f->model,
 	        .tokenizer = f->tokenizer,
 	        .registry = f->registry,
+	        .live = f->live,
 	        .base_name = "base",
 	        .checkpoint_every = 4,
 	        .on_job = fixture_listener,
@@ -110,6 +113,7 @@ static inline int fixture_teardown(void **state)
 	struct fixture *f = *state;
 
 	mem_fail_at(0);
+	live_free(f->live);
 	registry_free(f->registry);
 	tokenizer_close(f->tokenizer);
 	model_close(f->model);
