@@ -22,40 +22,99 @@ static const struct record job_id_record = {sizeof(struct job_id), job_id_read, 
 
 /* ---- the queue ---- */
 
-/* A tenant's k-th queued job is claimed when the tenant runs n_running + k others: that is its turn. Jobs are
- * claimed by turn, then age (see claim_pick), so before a job come those of an earlier turn, and the older
- * ones of its own. The place among its tenant's jobs is counted from the end where that is near: most who ask
- * have just come. */
-static enum err queue_position(struct db *db, const char *id, int64_t *position)
+/* A queued job's place among its tenant's, as far as it tells when its turn is. */
+struct place {
+	int64_t seq, n_running, n_queued, newer;
+	char tenant_id[STORE_ID_SIZE];
+};
+
+/* Jobs that came after it are counted up to here, for most who ask have just come; beyond, those before. */
+#define NEWER_MAX 200
+#define STRING(x) #x
+#define NUMBER(x) STRING(x)
+
+/* ERR_EMPTY: it is not queued. */
+static enum err place_find(struct db *db, const char *id, struct place *p)
 {
 	struct query q;
-	int64_t at = -1;
-	enum err err;
+	enum err row, err;
 
 	query_start(&q, db,
-	        "WITH it AS MATERIALIZED ("
-	        " SELECT j.seq, j.tenant_id, t.n_running, t.n_queued, (SELECT count(*) FROM (SELECT 1 FROM "
+	        "SELECT j.seq, j.tenant_id, t.n_running, t.n_queued, (SELECT count(*) FROM (SELECT 1 FROM "
 	        "job o"
-	        "  WHERE o.tenant_id = j.tenant_id AND o.status = 'queued' AND o.seq > j.seq LIMIT 200)) AS "
-	        "newer"
-	        " FROM job j JOIN tenant t ON t.id = j.tenant_id WHERE j.id = ? AND j.status = 'queued'),"
-	        " me AS MATERIALIZED ("
-	        " SELECT it.seq, it.tenant_id, it.n_running, it.n_running + iif(newer < 200,"
-	        "  it.n_queued - 1 - newer, (SELECT count(*) FROM job o"
-	        "  WHERE o.tenant_id = it.tenant_id AND o.status = 'queued' AND o.seq < it.seq)) AS turn "
-	        "FROM it)"
-	        " SELECT me.turn - me.n_running + (SELECT coalesce(sum("
-	        "  min(max(me.turn - t.n_running, 0), t.n_queued)"
-	        "  + iif(me.turn - t.n_running BETWEEN 0 AND t.n_queued - 1, (SELECT count(*) FROM job o"
-	        "   WHERE o.tenant_id = t.id AND o.status = 'queued' AND o.seq < me.seq)"
-	        "   > me.turn - t.n_running, 0)), 0)"
-	        "  FROM tenant t WHERE t.n_queued > 0 AND t.id <> me.tenant_id) FROM me");
+	        "  WHERE o.tenant_id = j.tenant_id AND o.status = 'queued' AND o.seq > j.seq"
+	        "  LIMIT " NUMBER(NEWER_MAX) "))"
+	                                     " FROM job j JOIN tenant t ON t.id = j.tenant_id WHERE j.id = ? "
+	                                     "AND j.status = 'queued'");
 	query_bind_text(&q, id);
-	if (query_next(&q) == OK)
-		at = query_int(&q);
+	row = query_next(&q);
+	if (row == OK) {
+		p->seq = query_int(&q);
+		query_array(&q, p->tenant_id, sizeof(p->tenant_id));
+		p->n_running = query_int(&q);
+		p->n_queued = query_int(&q);
+		p->newer = query_int(&q);
+	}
 	err = query_end(&q);
+	return err ? err : row;
+}
+
+/* Queued jobs of its tenant that are older. */
+static enum err place_older(struct db *db, const struct place *p, int64_t *older)
+{
+	struct query q;
+
+	if (p->newer < NEWER_MAX) {
+		*older = p->n_queued - 1 - p->newer;
+		return OK;
+	}
+	query_start(&q, db, "SELECT count(*) FROM job WHERE tenant_id = ? AND status = 'queued' AND seq < ?");
+	query_bind_text(&q, p->tenant_id);
+	query_bind_int(&q, p->seq);
+	if (query_next(&q) == OK)
+		*older = query_int(&q);
+	return query_end(&q);
+}
+
+/* Of other tenants, the jobs of an earlier turn, and the older one of the same. */
+static enum err place_others(struct db *db, const struct place *p, int64_t turn, int64_t *n)
+{
+	struct query q;
+
+	query_start(&q, db,
+	        "SELECT coalesce(sum(min(max(?1 - t.n_running, 0), t.n_queued)"
+	        "  + iif(?1 - t.n_running BETWEEN 0 AND t.n_queued - 1, (SELECT count(*) FROM job o"
+	        "   WHERE o.tenant_id = t.id AND o.status = 'queued' AND o.seq < ?2) > ?1 - t.n_running, "
+	        "0)), 0)"
+	        " FROM tenant t WHERE t.n_queued > 0 AND t.id <> ?3");
+	query_bind_int(&q, turn);
+	query_bind_int(&q, p->seq);
+	query_bind_text(&q, p->tenant_id);
+	if (query_next(&q) == OK)
+		*n = query_int(&q);
+	return query_end(&q);
+}
+
+/* A tenant's k-th queued job is claimed when the tenant runs n_running + k others: that is its turn. Jobs are
+ * claimed by turn, then age (see claim_pick), so before a job come those of an earlier turn, and the older
+ * ones of its own. In plain steps: one statement would have to keep tables of its own, at many times the
+ * cost. */
+static enum err queue_position(struct db *db, const char *id, int64_t *position)
+{
+	struct place p;
+	int64_t older = 0, others = 0;
+	enum err err = place_find(db, id, &p);
+
 	if (!err)
-		*position = at;
+		err = place_older(db, &p, &older);
+	if (!err)
+		err = place_others(db, &p, p.n_running + older, &others);
+	if (!err)
+		*position = older + others;
+	if (err == ERR_EMPTY) {
+		*position = -1;
+		err = OK;
+	}
 	return err;
 }
 

@@ -9,6 +9,7 @@
 #include "tests/support/daemon.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <setjmp.h>
 #include <sqlite3.h>
 #include <stdarg.h>
@@ -123,6 +124,34 @@ static double run(struct load *l)
 	return (double)l->n_jobs / ((double)(clock_mono_ns() - began) / 1e9);
 }
 
+/* Seconds of processor time of the daemon's threads, without those that train. */
+static double cpu_seconds(const struct load *l)
+{
+	char path[128], line[512], name[32];
+	unsigned long user, kernel, total = 0;
+	struct dirent *task;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)l->d.spawn.pid);
+	dir = opendir(path);
+	assert_non_null(dir);
+	while ((task = readdir(dir))) {
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/%d/task/%.16s/stat", (int)l->d.spawn.pid, task->d_name);
+		f = fopen(path, "r");
+		if (f && fgets(line, sizeof(line), f) &&
+		        sscanf(line, "%*d (%31[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+		                name, &user, &kernel) == 3 &&
+		        strncmp(name, "train-", 6) != 0)
+			total += user + kernel;
+		if (f)
+			fclose(f);
+	}
+	closedir(dir);
+	return (double)total / (double)sysconf(_SC_CLK_TCK);
+}
+
 /* Jobs that are there, by the lists' pages. */
 static size_t count_jobs(const struct load *l)
 {
@@ -192,7 +221,7 @@ static void prepare(struct load *l)
 int main(int argc, char **argv)
 {
 	struct load *l = mem_calloc(1, sizeof(*l));
-	double rate, commits;
+	double rate, commits, cpu;
 	size_t there;
 
 	if (!l)
@@ -203,13 +232,16 @@ int main(int argc, char **argv)
 		return 1;
 	prepare(l);
 	commits = commits_per_second(l);
+	cpu = cpu_seconds(l);
 	rate = run(l);
+	cpu = cpu_seconds(l) - cpu;
 	there = count_jobs(l);
 	qsort(l->ms, l->n_jobs, sizeof(*l->ms), by_size);
 	printf("%zu jobs over %d connections: %.0f/s, refused %zu, lost %zu\n", l->n_jobs, N_CONNECTIONS,
 	        rate, l->n_bad, l->n_jobs - l->n_bad - there);
 	printf("latency ms: p50 %.1f, p99 %.1f, max %.1f\n", l->ms[l->n_jobs / 2],
 	        l->ms[l->n_jobs * 99 / 100], l->ms[l->n_jobs - 1]);
+	printf("processor time a job, training apart: %.2f ms\n", 1e3 * cpu / (double)l->n_jobs);
 	printf("a commit per request: %.0f/s; ratio %.1f\n", commits, rate / commits);
 	daemon_fini(&l->d);
 	there = there == l->n_jobs ? 0 : 1;
