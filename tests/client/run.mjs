@@ -11,11 +11,12 @@ import { limits } from './limits.mjs';
 import { models } from './models.mjs';
 import { retries } from './retries.mjs';
 import { describe } from './schema.mjs';
+import { switching } from './switching.mjs';
 import { tenants } from './tenants.mjs';
 import { webhooks } from './webhooks.mjs';
 
 const clients = process.env.CLIENTS?.split(' ') ?? ['openai4', 'openai5', 'openai'];
-const suites = { files, jobs, inference, models, errors, limits, retries, webhooks, tenants };
+const suites = { files, jobs, inference, models, errors, limits, retries, webhooks, switching, tenants };
 let passed = 0;
 let failed = 0;
 
