@@ -2,6 +2,8 @@
 #include "daemon/ctl/command.h"
 #include "daemon/ctl/table.h"
 
+#include <string.h>
+
 #define ADAPTERS "/v1/adapters"
 #define ALIASES "/v1/aliases"
 
@@ -52,6 +54,46 @@ static enum err run_import(struct ctl *ctl, struct why *why)
 		printf("%s\n", command_string(model, "id"));
 	json_decref(model);
 	return OK;
+}
+
+/* "0.0213 (max 0.4)" of a part's sizes; "-" when it has none. */
+static void size_text(const json_t *sizes, char text[48])
+{
+	if (json_is_object(sizes))
+		snprintf(text, 48, "%.4g (max %.4g)", command_real(sizes, "rms"), command_real(sizes, "max"));
+	else
+		strcpy(text, "-");
+}
+
+static void print_edits(struct ctl *ctl, const json_t *reply)
+{
+	struct table t = {.n_columns = 5};
+	const char *heading[] = {"LAYER", "POSITION", "SCALE - 1", "BIAS", "MODULE"};
+	const json_t *edit;
+	enum err e = table_row(&t, heading);
+	size_t i;
+
+	json_array_foreach (json_object_get(reply, "data"), i, edit) {
+		char layer[24], scale[48], bias[48];
+		const char *cells[] = {
+		        layer, command_string(edit, "position"), scale, bias, command_string(edit, "site")};
+
+		snprintf(layer, sizeof(layer), "%lld", (long long)command_integer(edit, "layer"));
+		size_text(json_object_get(edit, "scale"), scale);
+		size_text(json_object_get(edit, "bias"), bias);
+		if (!e)
+			e = table_row(&t, cells);
+	}
+	table_print(&t, &ctl->out);
+	table_fini(&t);
+}
+
+static enum err run_edits(struct ctl *ctl, struct why *why)
+{
+	char path[1024];
+	enum err e = command_path(path, sizeof(path), ADAPTERS "/", ctl->args.operands[0], "/edits", why);
+
+	return e ? e : command_show(ctl, path, print_edits, why);
 }
 
 /* ---- aliases ---- */
@@ -123,6 +165,9 @@ const struct command adapter_commands[] = {
                 "FILE holds safetensors as redd writes them, or what the authors of RED saved with PyTorch\n"
                 "(delta_vector.pth), which is read without executing anything in it. - is standard input.",
                 import_options, 1, 1, false, run_import},
+        {"adapter edits", "MODEL", "Show how far an adapter edits each module",
+                "Root mean square and largest of what it adds to a scale of one, and of its biases.", NULL, 1,
+                1, false, run_edits},
         {"aliases", "", "List aliases", NULL, NULL, 0, 0, false, run_aliases},
         {"alias set", "ALIAS MODEL", "Point a stable name at an adapter, new or not",
                 "Switched at once; requests in flight end on the version they began with.", NULL, 2, 2, false,

@@ -9,6 +9,11 @@
 
 #define MAX_BODY_BYTES (16u << 20)
 
+static const struct args_option whoami_options[] = {
+        {"admin", 0, NULL, "Speak with the admin key."},
+        {NULL, 0, NULL, NULL},
+};
+
 static const struct args_option api_options[] = {
         {"admin", 0, NULL, "Speak with the admin key."},
         {"output", 'o', "FILE", "Write what a GET brings to FILE (default: standard output)."},
@@ -36,6 +41,22 @@ static enum err run_health(struct ctl *ctl, struct why *why)
 		command_print_json(report);
 	json_decref(report);
 	return e;
+}
+
+static void print_session(struct ctl *ctl, const json_t *session)
+{
+	const json_t *tenant = json_object_get(session, "tenant");
+
+	command_print_field(ctl, "tenant", command_string(tenant, "name"));
+	command_print_field(ctl, "id", command_string(tenant, "id"));
+	command_print_field(ctl, "admin", json_is_true(json_object_get(session, "admin")) ? "yes" : "");
+	command_print_field(ctl, "version", command_string(session, "version"));
+	command_print_members(ctl, "base", json_object_get(session, "base"));
+}
+
+static enum err run_whoami(struct ctl *ctl, struct why *why)
+{
+	return command_show(ctl, "/v1/session", print_session, why);
 }
 
 static enum err run_metrics(struct ctl *ctl, struct why *why)
@@ -98,6 +119,8 @@ static enum err run_api(struct ctl *ctl, struct why *why)
 
 const struct command operation_commands[] = {
         {"health", "", "Say whether the daemon lives and is ready", NULL, NULL, 0, 0, false, run_health},
+        {"whoami", "", "Say whose key this is, and what the daemon serves", NULL, whoami_options, 0, 0, false,
+                run_whoami},
         {"metrics", "", "Print the daemon's metrics, in Prometheus' format", NULL, output_options, 0, 0,
                 false, run_metrics},
         {"backup", "FILE", "Copy the daemon's whole state into a file, while it runs",

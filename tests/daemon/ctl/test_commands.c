@@ -187,6 +187,9 @@ static void test_a_job_from_submit_to_alias(void **state)
 	assert_int_equal(shell("redctl cancel %s", job), 1);
 	assert_int_equal(shell("redctl model show %s", model), 0);
 	expect_out("base_hash");
+	assert_int_equal(shell("redctl adapter edits %s", model), 0);
+	expect_out("LAYER  POSITION");
+	expect_out("0      ffn");
 	assert_int_equal(shell("redctl alias set best %s && redctl alias show best", model), 0);
 	expect_out(model);
 	must_shell("redctl aliases");
@@ -288,6 +291,11 @@ static void test_any_route_can_be_asked(void **state)
 	must_shell("redctl metrics | grep -c '^redd_build_info{'");
 	assert_string_equal(out, "1\n");
 	must_shell("redctl api GET models");
+	expect_out("redd-base");
+	must_shell("redctl whoami");
+	expect_out("tenant          alice\n");
+	must_shell("redctl whoami --admin");
+	expect_out("admin           yes\n");
 	expect_out("redd-base");
 	must_shell("echo '{\"model\":\"redd-base\",\"prompt\":\"a\"}' | redctl api POST /v1/tokenize -");
 	expect_out("\"count\"");
