@@ -427,8 +427,8 @@ enum err store_backup(struct store *s, int fd, struct why *why);
  * that is made and removed again. ERR_NOT_FOUND: there is no store in it. */
 enum err store_backup_dir(const char *dir, const char *scratch, int fd, struct why *why);
 /* Make dir's store of what store_backup() wrote, read from fd: all of it, checked, migrated, or nothing.
- * ERR_EXISTS: there is a store in dir; ERR_FORMAT: not a backup, or a damaged one; ERR_UNSUPPORTED: of a newer
- * program; ERR_BUSY: dir is in use. */
+ * ERR_EXISTS: there is a store in dir; ERR_FORMAT: not a backup, or a damaged one; ERR_UNSUPPORTED: of a
+ * newer program; ERR_BUSY: dir is in use. */
 enum err store_restore(const char *dir, int fd, struct why *why);
 
 #endif
