@@ -1,38 +1,23 @@
 /*
- * See registry.h. One mutex guards table, list and counts of entries; a version's own count is atomic, since
- * holders release it anywhere. Every entry holds one reference to its version.
+ * See registry.h. One mutex guards table, order and counts; it is held for a look-up, never for the store. A
+ * version is listed or not, and a listed one has the table for a holder; its count is atomic, since holders
+ * let go anywhere.
  */
 #include "worker/registry.h"
 
+#include "core/clock.h"
 #include "core/mem.h"
+#include "worker/version.h"
 
-#include <jansson.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/queue.h>
 
 #define FIRST_BUCKETS 256
+/* Between a final adapter's name and a checkpoint's number. */
+#define CHECKPOINT_SUFFIX ":ckpt-"
 
-/* An adapter in memory; immutable but for its count. */
-struct version {
-	atomic_size_t n_holders;
-	struct adapter_layout *layout; /* owned */
-	float *params;                 /* owned */
-	struct labels labels;          /* owned; of the layout's head */
-	size_t bytes;
-};
-
-struct entry {
-	char tenant_id[STORE_ID_SIZE];
-	char name[STORE_MODEL_SIZE];
-	struct version *version;
-	LIST_ENTRY(entry) in_bucket;
-	TAILQ_ENTRY(entry) in_lru;
-};
-
-LIST_HEAD(bucket, entry);
+LIST_HEAD(bucket, version);
 
 struct registry {
 	struct store *store;       /* borrowed */
@@ -43,9 +28,12 @@ struct registry {
 	pthread_mutex_t lock;
 	/* under lock */
 	struct bucket *buckets; /* owned, n_buckets, a power of two */
-	size_t n_buckets, n_entries, n_bytes;
-	uint64_t n_forgets;         /* so that a load begun before a deletion is not published after it */
-	TAILQ_HEAD(, entry) by_use; /* longest unused first */
+	size_t n_buckets, n_listed, n_adapters, n_bytes;
+	uint64_t last_serial;
+	uint64_t n_forgets; /* so that a load begun before a deletion is not published after it */
+	struct histogram load;
+	struct shapes shapes;
+	TAILQ_HEAD(, version) by_use; /* longest unused first */
 };
 
 enum err registry_new(struct store *store, const struct model *model, const char *base_name, size_t max_bytes,
@@ -71,60 +59,84 @@ enum err registry_new(struct store *store, const struct model *model, const char
 	return OK;
 }
 
+/* ---- versions ---- */
+
+/* Under lock. */
+static void version_drop(struct version *v)
+{
+	if (atomic_fetch_sub(&v->n_holders, 1) != 1)
+		return;
+	shape_give(v->shape);
+	version_free(v);
+}
+
 static void version_release(void *owner)
 {
 	struct version *v = owner;
+	struct registry *r = v->registry;
 
-	if (!v || atomic_fetch_sub(&v->n_holders, 1) != 1)
+	/* The table's hold outlasts all others but when it has been given up. */
+	if (atomic_fetch_sub(&v->n_holders, 1) != 1)
 		return;
-	adapter_layout_free(v->layout);
-	mem_free(v->params);
-	labels_fini(&v->labels);
-	mem_free(v);
+	pthread_mutex_lock(&r->lock);
+	shape_give(v->shape);
+	pthread_mutex_unlock(&r->lock);
+	version_free(v);
+}
+
+/* ---- the table; under lock ---- */
+
+/* How much of a name says which bucket: a checkpoint's lies where its final adapter's does. */
+static size_t stem_length(const char *name)
+{
+	const char *suffix = strstr(name, CHECKPOINT_SUFFIX);
+
+	return suffix ? (size_t)(suffix - name) : strlen(name);
 }
 
 static struct bucket *bucket_of(struct registry *r, const char *tenant_id, const char *name)
 {
-	uint64_t h = 14695981039346656037u; /* FNV-1a over tenant, NUL, name */
+	uint64_t h = 14695981039346656037u; /* FNV-1a over tenant, NUL, stem */
+	const char *end = name + stem_length(name);
 
 	for (const char *p = tenant_id;; p++) {
 		h = (h ^ (unsigned char)*p) * 1099511628211u;
 		if (!*p)
 			break;
 	}
-	for (const char *p = name; *p; p++)
+	for (const char *p = name; p < end; p++)
 		h = (h ^ (unsigned char)*p) * 1099511628211u;
 	return &r->buckets[(h ^ h >> 32) & (r->n_buckets - 1)];
 }
 
-static struct entry *find_entry(struct registry *r, const char *tenant_id, const char *name)
+static struct version *find(struct registry *r, const char *tenant_id, const char *name)
 {
-	struct entry *e;
+	struct version *v;
 
-	LIST_FOREACH(e, bucket_of(r, tenant_id, name), in_bucket)
-	if (strcmp(e->name, name) == 0 && strcmp(e->tenant_id, tenant_id) == 0)
-		return e;
+	LIST_FOREACH(v, bucket_of(r, tenant_id, name), in_bucket)
+	if (strcmp(v->name, name) == 0 && strcmp(v->key, tenant_id) == 0)
+		return v;
 	return NULL;
 }
 
-static void remove_entry(struct registry *r, struct entry *e)
+static void unlist(struct registry *r, struct version *v)
 {
-	LIST_REMOVE(e, in_bucket);
-	TAILQ_REMOVE(&r->by_use, e, in_lru);
-	r->n_entries--;
-	r->n_bytes -= e->version->bytes;
-	version_release(e->version);
-	mem_free(e);
+	LIST_REMOVE(v, in_bucket);
+	TAILQ_REMOVE(&r->by_use, v, in_lru);
+	r->n_listed--;
+	r->n_adapters -= v->shape != NULL;
+	r->n_bytes -= v->bytes;
+	version_drop(v);
 }
 
 void registry_free(struct registry *r)
 {
-	struct entry *e;
+	struct version *v;
 
 	if (!r)
 		return;
-	while ((e = TAILQ_FIRST(&r->by_use)))
-		remove_entry(r, e);
+	while ((v = TAILQ_FIRST(&r->by_use)))
+		unlist(r, v);
 	pthread_mutex_destroy(&r->lock);
 	mem_free(r->buckets);
 	mem_free(r);
@@ -135,77 +147,63 @@ static void grow(struct registry *r)
 {
 	size_t n = r->n_buckets * 2;
 	struct bucket *buckets = mem_calloc(n, sizeof(*buckets));
-	struct entry *e;
+	struct version *v;
 
 	if (!buckets)
 		return;
 	mem_free(r->buckets);
 	r->buckets = buckets;
 	r->n_buckets = n;
-	TAILQ_FOREACH(e, &r->by_use, in_lru)
-	LIST_INSERT_HEAD(bucket_of(r, e->tenant_id, e->name), e, in_bucket);
+	TAILQ_FOREACH(v, &r->by_use, in_lru)
+	LIST_INSERT_HEAD(bucket_of(r, v->key, v->name), v, in_bucket);
 }
+
+/* Into the table, which holds it from now on; whoever has been longest unused makes room. */
+static void list(struct registry *r, struct version *v)
+{
+	atomic_fetch_add(&v->n_holders, 1);
+	LIST_INSERT_HEAD(bucket_of(r, v->key, v->name), v, in_bucket);
+	TAILQ_INSERT_TAIL(&r->by_use, v, in_lru);
+	r->n_bytes += v->bytes;
+	r->n_adapters += v->shape != NULL;
+	if (++r->n_listed > r->n_buckets)
+		grow(r);
+	while (r->n_bytes > r->max_bytes && TAILQ_FIRST(&r->by_use) != v)
+		unlist(r, TAILQ_FIRST(&r->by_use));
+}
+
+static void note_use(struct registry *r, struct version *v)
+{
+	TAILQ_REMOVE(&r->by_use, v, in_lru);
+	TAILQ_INSERT_TAIL(&r->by_use, v, in_lru);
+}
+
+/* ---- acquiring ---- */
 
 /* Hand out what the table holds, or false. */
 static bool acquire_resident(struct registry *r, const char *tenant_id, const char *name,
         struct version **out, uint64_t *n_forgets)
 {
-	struct entry *e;
+	struct version *v;
 
 	pthread_mutex_lock(&r->lock);
 	*n_forgets = r->n_forgets;
-	e = find_entry(r, tenant_id, name);
-	if (e) {
-		TAILQ_REMOVE(&r->by_use, e, in_lru);
-		TAILQ_INSERT_TAIL(&r->by_use, e, in_lru);
-		atomic_fetch_add(&e->version->n_holders, 1);
-		*out = e->version;
+	v = find(r, tenant_id, name);
+	if (v) {
+		note_use(r, v);
+		atomic_fetch_add(&v->n_holders, 1);
+		*out = v;
 	}
 	pthread_mutex_unlock(&r->lock);
-	return e != NULL;
-}
-
-static enum err check_manifest(
-        const struct registry *r, const struct adapter_record *a, const json_t *manifest, struct why *why)
-{
-	const char *hash = json_string_value(json_object_get(manifest, "base_hash"));
-	bool fits = hash && strcmp(hash, model_info(r->model)->hash) == 0;
-
-	if (fits)
-		return OK;
-	return why_param(why, ERR_MISMATCH, "model",
-	        "%s was trained on another base (%.12s) than this one (%.12s)", a->name,
-	        hash ? hash : "unknown", model_info(r->model)->hash);
-}
-
-/* Layout, parameters and labels of a record whose base is ours. */
-static enum err read_version(struct registry *r, const struct adapter_record *a, const json_t *manifest,
-        struct version *v, struct why *why)
-{
-	size_t n_sites, n_labels;
-	const struct site *sites = model_sites(r->model, &n_sites);
-	enum err e =
-	        adapter_read(a->content, (size_t)a->bytes, sites, n_sites, &v->layout, &v->params, NULL, why);
-
-	if (e != OK)
-		return e;
-	v->bytes = sizeof(*v) + sizeof(struct entry) + adapter_layout_n_params(v->layout) * sizeof(float);
-	n_labels = adapter_layout_head_labels(v->layout);
-	if (n_labels == 0)
-		return OK;
-	e = labels_read(json_object_get(manifest, "labels"), n_labels, &v->labels);
-	if (e == ERR_FORMAT)
-		why_param(why, e, "model", "%s: its labels do not fit its head of %zu outputs", a->name,
-		        n_labels);
-	return e;
+	return v != NULL;
 }
 
 static enum err load_version(
         struct registry *r, const char *tenant_id, const char *name, struct version **out, struct why *why)
 {
 	struct adapter_record record;
+	struct adapter_layout *layout;
 	struct version *v = NULL;
-	json_t *manifest = NULL;
 	enum err e = store_adapter_get(r->store, tenant_id, name, &record);
 
 	if (e == ERR_NOT_FOUND) {
@@ -213,62 +211,43 @@ static enum err load_version(
 		if (why)
 			memcpy(why->code, "model_not_found", sizeof("model_not_found"));
 	}
-	if (e != OK)
+	if (e)
 		return e;
-	manifest = record.manifest ? json_loads(record.manifest, 0, NULL) : NULL;
-	e = check_manifest(r, &record, manifest, why);
-	if (e != OK)
-		goto fail;
-	e = ERR_MEM;
-	v = mem_calloc(1, sizeof(*v));
-	if (!v)
-		goto fail;
-	atomic_init(&v->n_holders, 1);
-	e = read_version(r, &record, manifest, v, why);
-	if (e != OK)
-		goto fail;
-	json_decref(manifest);
+	e = version_new(r, tenant_id, name, &v);
+	if (!e)
+		e = version_read(v, r->model, &record, &layout, why);
 	adapter_record_fini(&record);
-	*out = v;
-	return OK;
-fail:
-	json_decref(manifest);
-	adapter_record_fini(&record);
-	version_release(v);
+	if (!e) {
+		pthread_mutex_lock(&r->lock);
+		e = shape_take(&r->shapes, layout, &v->shape);
+		pthread_mutex_unlock(&r->lock);
+	}
+	if (e)
+		version_free(v);
+	else
+		*out = v;
 	return e;
 }
 
 /* Put a fresh version under its name, unless another thread was first (then that one is handed out) or names
  * were forgotten meanwhile. Not being published is no failure: the caller has its version. */
-static struct version *publish(
-        struct registry *r, const char *tenant_id, const char *name, struct version *v, uint64_t n_forgets)
+static struct version *publish(struct registry *r, struct version *v, uint64_t n_forgets, int64_t load_ns)
 {
-	struct entry *e = mem_calloc(1, sizeof(*e)), *known;
-	struct version *mine = v;
+	struct version *known, *mine = v;
 
 	pthread_mutex_lock(&r->lock);
-	known = find_entry(r, tenant_id, name);
+	histogram_add(&r->load, load_ns);
+	v->serial = ++r->last_serial;
+	known = find(r, v->key, v->name);
 	if (known) {
-		v = known->version;
+		v = known;
 		atomic_fetch_add(&v->n_holders, 1);
-	} else if (e && r->n_forgets == n_forgets) {
-		snprintf(e->tenant_id, sizeof(e->tenant_id), "%s", tenant_id);
-		snprintf(e->name, sizeof(e->name), "%s", name);
-		e->version = v;
-		atomic_fetch_add(&v->n_holders, 1);
-		LIST_INSERT_HEAD(bucket_of(r, tenant_id, name), e, in_bucket);
-		TAILQ_INSERT_TAIL(&r->by_use, e, in_lru);
-		r->n_bytes += v->bytes;
-		if (++r->n_entries > r->n_buckets)
-			grow(r);
-		while (r->n_bytes > r->max_bytes && TAILQ_FIRST(&r->by_use) != e)
-			remove_entry(r, TAILQ_FIRST(&r->by_use));
-		e = NULL;
+	} else if (r->n_forgets == n_forgets) {
+		list(r, v);
 	}
 	pthread_mutex_unlock(&r->lock);
 	if (v != mine)
 		version_release(mine);
-	mem_free(e);
 	return v;
 }
 
@@ -283,6 +262,30 @@ static enum err resolve_alias(
 	return e == ERR_NOT_FOUND ? OK : e;
 }
 
+/* The base edits nothing and is held by nobody, but each tenant's use of it has a number of its own: that of
+ * an entry without content, or 0 where memory is too short for one. */
+static uint64_t base_serial(struct registry *r, const char *tenant_id)
+{
+	struct version *v = NULL, *fresh = NULL;
+	uint64_t serial = 0;
+
+	pthread_mutex_lock(&r->lock);
+	v = find(r, tenant_id, r->base_name);
+	if (v)
+		note_use(r, v);
+	else if (version_new(r, tenant_id, r->base_name, &fresh) == OK) {
+		v = fresh;
+		v->serial = ++r->last_serial;
+		list(r, v);
+	}
+	if (v)
+		serial = v->serial;
+	if (fresh)
+		version_drop(fresh);
+	pthread_mutex_unlock(&r->lock);
+	return serial;
+}
+
 enum err registry_acquire(
         struct registry *r, const char *tenant_id, const char *name, struct adapter_ref *ref, struct why *why)
 {
@@ -290,59 +293,84 @@ enum err registry_acquire(
 	struct alias alias;
 	const char *model;
 	uint64_t n_forgets;
-	enum err err;
+	enum err e;
 
 	if (strcmp(name, r->base_name) == 0) {
-		*ref = (struct adapter_ref){0};
+		*ref = (struct adapter_ref){.version = base_serial(r, tenant_id)};
 		return OK;
 	}
-	err = resolve_alias(r, tenant_id, name, &alias, &model);
-	if (err)
-		return err;
+	e = resolve_alias(r, tenant_id, name, &alias, &model);
+	if (e)
+		return e;
 	if (!acquire_resident(r, tenant_id, model, &v, &n_forgets)) {
-		enum err e = load_version(r, tenant_id, model, &v, why);
+		int64_t start = clock_mono_ns();
 
-		if (e != OK)
+		e = load_version(r, tenant_id, model, &v, why);
+		if (e)
 			return e;
-		v = publish(r, tenant_id, model, v, n_forgets);
+		v = publish(r, v, n_forgets, clock_mono_ns() - start);
 	}
-	*ref = (struct adapter_ref){.layout = v->layout,
+	*ref = (struct adapter_ref){.layout = v->shape->layout,
 	        .params = v->params,
-	        .labels = v->labels.kind == LABELS_NONE ? NULL : &v->labels,
+	        .labels = v->labels,
+	        .version = v->serial,
 	        .release = version_release,
 	        .owner = v};
 	return OK;
 }
 
+/* ---- forgetting and counting ---- */
+
 /* A final adapter's checkpoints go with it: they bear its name and a suffix. */
-static bool forgotten_with(const struct entry *e, const char *name)
+static bool forgotten_with(const struct version *v, const char *name)
 {
 	size_t n = strlen(name);
 
-	return strncmp(e->name, name, n) == 0 &&
-	       (e->name[n] == '\0' || strncmp(e->name + n, ":ckpt-", 6) == 0);
+	return strncmp(v->name, name, n) == 0 &&
+	       (v->name[n] == '\0' ||
+	               strncmp(v->name + n, CHECKPOINT_SUFFIX, strlen(CHECKPOINT_SUFFIX)) == 0);
+}
+
+static void forget_tenant(struct registry *r, const char *tenant_id)
+{
+	struct version *v, *next;
+
+	for (v = TAILQ_FIRST(&r->by_use); v; v = next) {
+		next = TAILQ_NEXT(v, in_lru);
+		if (strcmp(v->key, tenant_id) == 0)
+			unlist(r, v);
+	}
 }
 
 void registry_forget(struct registry *r, const char *tenant_id, const char *name)
 {
-	struct entry *e, *next;
+	struct version *v, *next;
 
 	pthread_mutex_lock(&r->lock);
 	r->n_forgets++;
-	for (e = TAILQ_FIRST(&r->by_use); e; e = next) {
-		next = TAILQ_NEXT(e, in_lru);
-		if (strcmp(e->tenant_id, tenant_id) == 0 && (!name || forgotten_with(e, name)))
-			remove_entry(r, e);
+	if (!name)
+		forget_tenant(r, tenant_id);
+	for (v = name ? LIST_FIRST(bucket_of(r, tenant_id, name)) : NULL; v; v = next) {
+		next = LIST_NEXT(v, in_bucket);
+		if (strcmp(v->key, tenant_id) == 0 && forgotten_with(v, name))
+			unlist(r, v);
 	}
+	pthread_mutex_unlock(&r->lock);
+}
+
+void registry_stats(struct registry *r, struct registry_stats *out)
+{
+	pthread_mutex_lock(&r->lock);
+	out->n_adapters = r->n_adapters;
+	out->bytes = r->n_bytes;
+	out->load = r->load;
 	pthread_mutex_unlock(&r->lock);
 }
 
 size_t registry_count(struct registry *r)
 {
-	size_t n;
+	struct registry_stats stats;
 
-	pthread_mutex_lock(&r->lock);
-	n = r->n_entries;
-	pthread_mutex_unlock(&r->lock);
-	return n;
+	registry_stats(r, &stats);
+	return stats.n_adapters;
 }

@@ -9,9 +9,10 @@
 
 #include "storage/store.h"
 #include "worker/model/model.h"
+#include "worker/serve/histogram.h"
 #include "worker/serve/serve.h"
 
-/* Parameters kept resident, over all tenants. */
+/* What is kept resident, over all tenants: each adapter's numbers and some 200 bytes. */
 #define REGISTRY_MAX_BYTES ((size_t)512 << 20)
 
 struct registry;
@@ -27,6 +28,14 @@ enum err registry_acquire(struct registry *r, const char *tenant_id, const char 
         struct adapter_ref *ref, struct why *why);
 /* Contract of worker_adapter_forget(). */
 void registry_forget(struct registry *r, const char *tenant_id, const char *name);
+
+struct registry_stats {
+	size_t n_adapters;
+	size_t bytes;          /* what the limit counts */
+	struct histogram load; /* from the store, of those that were not resident */
+};
+void registry_stats(struct registry *r, struct registry_stats *out);
+/* n_adapters alone. */
 size_t registry_count(struct registry *r);
 
 #endif

@@ -387,6 +387,7 @@ void worker_cancel(struct worker *w, uint64_t id)
 void worker_stats(struct worker *w, struct worker_stats *out)
 {
 	struct pool_stats pool = {0};
+	struct registry_stats adapters;
 
 	memset(out, 0, sizeof(*out));
 	if (w->serve)
@@ -395,7 +396,10 @@ void worker_stats(struct worker *w, struct worker_stats *out)
 		pool_stats(w->pool, &pool);
 	out->running_jobs = pool.running_jobs;
 	out->n_train_threads = w->options.n_train_threads;
-	out->adapters_resident = registry_count(w->registry);
+	registry_stats(w->registry, &adapters);
+	out->adapters_resident = adapters.n_adapters;
+	out->adapter_bytes = adapters.bytes;
+	out->adapter_load = adapters.load;
 	out->train_steps = pool.steps;
 	out->train_tokens = pool.tokens;
 	out->gemm_kernel = gemm_kernel_name();

@@ -12,6 +12,7 @@
 #include "worker/blend.h"
 #include "worker/job_spec.h"
 #include "worker/model/model.h"
+#include "worker/serve/histogram.h"
 #include "worker/serve/serve.h"
 #include "worker/text/chat.h"
 #include "worker/text/tokenizer.h"
@@ -90,6 +91,8 @@ void worker_cancel(struct worker *w, uint64_t id);
 struct worker_stats {
 	struct serve_stats serve;
 	size_t running_jobs, n_train_threads, adapters_resident;
+	size_t adapter_bytes;          /* of those resident */
+	struct histogram adapter_load; /* from the store, of those that were not resident */
 	uint64_t train_steps, train_tokens;
 	const char *gemm_kernel; /* OpenBLAS's choice */
 	const char *cpu;         /* our kernels' level */

@@ -103,6 +103,8 @@ size_t adapter_layout_n_sites(const struct adapter_layout *l); /* of the base, e
 bool adapter_layout_edits(const struct adapter_layout *l, size_t site);
 /* The lowest edited site, or n_sites when none is. What lies below it needs no gradient. */
 size_t adapter_layout_first_site(const struct adapter_layout *l);
+/* Whether two layouts of one base were asked for alike and give every parameter the same place. */
+bool adapter_layout_same(const struct adapter_layout *a, const struct adapter_layout *b);
 const struct adapter_spec *adapter_layout_spec(const struct adapter_layout *l);
 /* Write the values of one layout's parameters over another's of the same base, vector by vector; what `from`
  * has not stays as it is in to_params. ERR_MISMATCH when `from` trains something that `to` does not, or heads

@@ -174,6 +174,22 @@ size_t adapter_layout_first_site(const struct adapter_layout *l)
 	return l->first_site;
 }
 
+bool adapter_layout_same(const struct adapter_layout *a, const struct adapter_layout *b)
+{
+	const struct adapter_spec *s = &a->spec, *t = &b->spec;
+
+	if (a->n_sites != b->n_sites || a->n_params != b->n_params || a->head_width != b->head_width ||
+	        a->n_labels != b->n_labels)
+		return false;
+	if (s->method != t->method || s->positions != t->positions || s->parts != t->parts ||
+	        s->all_layers != t->all_layers || memcmp(s->layers, t->layers, sizeof(s->layers)) != 0)
+		return false;
+	for (size_t i = 0; i < a->n_sites; i++)
+		if (a->slots[i].parts != b->slots[i].parts || a->slots[i].width != b->slots[i].width)
+			return false;
+	return true;
+}
+
 const struct adapter_spec *adapter_layout_spec(const struct adapter_layout *l)
 {
 	return &l->spec;

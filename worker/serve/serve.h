@@ -23,7 +23,9 @@
 struct adapter_ref {
 	const struct adapter_layout *layout; /* NULL = the base */
 	const float *params;
-	const struct labels *labels;  /* of the layout's head; NULL = it has none */
+	const struct labels *labels; /* of the layout's head; NULL = it has none */
+	uint64_t version; /* which version, of the base too, and whose: a number that is never given again; 0
+	                     = unknown, and nothing is kept of its requests */
 	void (*release)(void *owner); /* may be NULL */
 	void *owner;
 };
