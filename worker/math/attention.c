@@ -20,6 +20,8 @@ struct head {
 	size_t T, S, index;
 	const float *q, *k, *v;
 	size_t ldq, ldk, ldv;
+	bool paged; /* then k, v, ldk and ldv say nothing */
+	struct paged_rows k_pages, v_pages;
 };
 
 /* A block of queries [q0, q0 + nq) against keys [k0, k0 + nk). */
@@ -33,7 +35,7 @@ struct range {
 
 size_t attention_scratch_floats(const struct attention *a)
 {
-	size_t forward = BLOCK_Q * BLOCK_K + BLOCK_Q * a->head_dim + 2 * BLOCK_Q;
+	size_t forward = BLOCK_Q * BLOCK_K + (BLOCK_Q + BLOCK_K) * a->head_dim + 2 * BLOCK_Q;
 	size_t backward = 2 * BLOCK_Q * BLOCK_K + BLOCK_Q;
 	size_t decode = BLOCK_K;
 	size_t most = forward > backward ? forward : backward;
@@ -83,9 +85,54 @@ static struct head head_view(const struct attention *a, size_t index, size_t T, 
         size_t ldq, const float *k, size_t ldk, const float *v, size_t ldv)
 {
 	size_t kv = index / (a->n_heads / a->n_kv_heads) * a->head_dim;
-	struct head h = {a, T, S, index, q + index * a->head_dim, k + kv, v + kv, ldq, ldk, ldv};
+	struct head h = {.a = a,
+	        .T = T,
+	        .S = S,
+	        .index = index,
+	        .q = q + index * a->head_dim,
+	        .k = k + kv,
+	        .v = v + kv,
+	        .ldq = ldq,
+	        .ldk = ldk,
+	        .ldv = ldv};
 
 	return h;
+}
+
+/* n rows from row s on lie behind one another, at most as many as are asked for; returns where. */
+static const float *page_run(const struct paged_rows *p, size_t s, size_t *n)
+{
+	size_t row = s % p->page_rows;
+
+	*n = smaller(*n, p->page_rows - row);
+	return p->base + p->pages[s / p->page_rows] * p->stride + row * p->ld;
+}
+
+static const float *key_run(const struct head *h, size_t s, size_t *n)
+{
+	return h->paged ? page_run(&h->k_pages, s, n) : h->k + s * h->ldk;
+}
+
+static const float *value_run(const struct head *h, size_t s, size_t *n)
+{
+	return h->paged ? page_run(&h->v_pages, s, n) : h->v + s * h->ldv;
+}
+
+/* A block's rows of this head behind one another, in room (nk,D), for products. */
+static const float *gather(
+        const struct head *h, const struct paged_rows *p, const struct block *b, float *room)
+{
+	size_t D = h->a->head_dim, n;
+
+	for (size_t j = 0; j < b->nk; j += n) {
+		const float *rows;
+
+		n = b->nk - j;
+		rows = page_run(p, b->k0 + j, &n);
+		for (size_t i = 0; i < n; i++)
+			memcpy(room + (j + i) * D, rows + i * p->ld, D * sizeof(*room));
+	}
+	return room;
 }
 
 /* score[j] = scale * score[j] + bias of (query i, key k0 + j) for j in r. The last query stands at key S - 1,
@@ -147,9 +194,10 @@ static void forward_block(
 {
 	size_t D = h->a->head_dim;
 	float *score = scratch, *acc = score + BLOCK_Q * BLOCK_K;
-	float *top = acc + BLOCK_Q * D, *sum = top + BLOCK_Q;
+	float *top = acc + BLOCK_Q * D, *sum = top + BLOCK_Q, *room = sum + BLOCK_Q;
 	struct range keys = visible_any(h, q0, nq);
 	struct block b = {.q0 = q0, .nq = nq};
+	size_t ldk = h->paged ? D : h->ldk, ldv = h->paged ? D : h->ldv;
 
 	memset(acc, 0, nq * D * sizeof(*acc));
 	for (size_t i = 0; i < nq; i++) {
@@ -157,12 +205,15 @@ static void forward_block(
 		sum[i] = 0;
 	}
 	for (b.k0 = keys.begin; b.k0 < keys.end; b.k0 += BLOCK_K) {
+		const float *k, *v;
+
 		b.nk = smaller(BLOCK_K, keys.end - b.k0);
-		gemm_nt(nq, b.nk, D, h->q + q0 * h->ldq, h->ldq, h->k + b.k0 * h->ldk, h->ldk, 0, score,
-		        BLOCK_K);
+		k = h->paged ? gather(h, &h->k_pages, &b, room) : h->k + b.k0 * h->ldk;
+		gemm_nt(nq, b.nk, D, h->q + q0 * h->ldq, h->ldq, k, ldk, 0, score, BLOCK_K);
 		for (size_t i = 0; i < nq; i++)
 			softmax_online(h, q0 + i, &b, score + i * BLOCK_K, top + i, sum + i, acc + i * D);
-		gemm_nn(nq, D, b.nk, score, BLOCK_K, h->v + b.k0 * h->ldv, h->ldv, 1, acc, D);
+		v = h->paged ? gather(h, &h->v_pages, &b, room) : h->v + b.k0 * h->ldv;
+		gemm_nn(nq, D, b.nk, score, BLOCK_K, v, ldv, 1, acc, D);
 	}
 	for (size_t i = 0; i < nq; i++)
 		finish_row(h, q0 + i, top[i], sum[i], acc + i * D, o + (q0 + i) * ldo, lse);
@@ -174,17 +225,40 @@ static void forward_single(const struct head *h, float *o, float *lse, float *sc
 	size_t D = h->a->head_dim;
 	struct range keys = visible(h->a, 1, h->S, 0);
 	struct block b = {.q0 = 0, .nq = 1};
+	size_t ldk = h->paged ? h->k_pages.ld : h->ldk, ldv = h->paged ? h->v_pages.ld : h->ldv, n;
 	float top = -INFINITY, sum = 0;
 
 	memset(o, 0, D * sizeof(*o));
 	for (b.k0 = keys.begin; b.k0 < keys.end; b.k0 += BLOCK_K) {
 		b.nk = smaller(BLOCK_K, keys.end - b.k0);
-		simd()->dot_rows(b.nk, D, h->q, h->k + b.k0 * h->ldk, h->ldk, score);
+		for (size_t j = 0; j < b.nk; j += n) {
+			const float *k;
+
+			n = b.nk - j;
+			k = key_run(h, b.k0 + j, &n);
+			simd()->dot_rows(n, D, h->q, k, ldk, score + j);
+		}
 		softmax_online(h, 0, &b, score, &top, &sum, o);
-		for (size_t j = 0; j < b.nk; j++)
-			simd()->axpy(D, score[j], h->v + (b.k0 + j) * h->ldv, o);
+		for (size_t j = 0; j < b.nk; j += n) {
+			const float *v;
+
+			n = b.nk - j;
+			v = value_run(h, b.k0 + j, &n);
+			for (size_t i = 0; i < n; i++)
+				simd()->axpy(D, score[j + i], v + i * ldv, o);
+		}
 	}
 	finish_row(h, 0, top, sum, o, o, lse);
+}
+
+static void forward_head(const struct head *h, float *o, size_t ldo, float *lse, float *scratch)
+{
+	float *o_head = o + h->index * h->a->head_dim;
+
+	if (h->T == 1)
+		forward_single(h, o_head, lse, scratch);
+	for (size_t q0 = 0; h->T > 1 && q0 < h->T; q0 += BLOCK_Q)
+		forward_block(h, q0, smaller(BLOCK_Q, h->T - q0), o_head, ldo, lse, scratch);
 }
 
 void attention_forward(const struct attention *a, size_t T, size_t S, const float *q, size_t ldq,
@@ -193,12 +267,29 @@ void attention_forward(const struct attention *a, size_t T, size_t S, const floa
 {
 	for (size_t index = 0; index < a->n_heads; index++) {
 		struct head h = head_view(a, index, T, S, q, ldq, k, ldk, v, ldv);
-		float *o_head = o + index * a->head_dim;
 
-		if (T == 1)
-			forward_single(&h, o_head, lse, scratch);
-		for (size_t q0 = 0; T > 1 && q0 < T; q0 += BLOCK_Q)
-			forward_block(&h, q0, smaller(BLOCK_Q, T - q0), o_head, ldo, lse, scratch);
+		forward_head(&h, o, ldo, lse, scratch);
+	}
+}
+
+void attention_forward_paged(const struct attention *a, size_t T, size_t S, const float *q, size_t ldq,
+        const struct paged_rows *k, const struct paged_rows *v, float *o, size_t ldo, float *scratch)
+{
+	for (size_t index = 0; index < a->n_heads; index++) {
+		size_t kv = index / (a->n_heads / a->n_kv_heads) * a->head_dim;
+		struct head h = {.a = a,
+		        .T = T,
+		        .S = S,
+		        .index = index,
+		        .q = q + index * a->head_dim,
+		        .ldq = ldq,
+		        .paged = true,
+		        .k_pages = *k,
+		        .v_pages = *v};
+
+		h.k_pages.base += kv;
+		h.v_pages.base += kv;
+		forward_head(&h, o, ldo, NULL, scratch);
 	}
 }
 

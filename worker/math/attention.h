@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct attention {
 	size_t n_heads;    /* H */
@@ -31,6 +32,19 @@ size_t attention_scratch_floats(const struct attention *a);
 void attention_forward(const struct attention *a, size_t T, size_t S, const float *q, size_t ldq,
         const float *k, size_t ldk, const float *v, size_t ldv, float *o, size_t ldo, float *lse,
         float *scratch);
+
+/* Rows in pages: row s is the (s % page_rows)-th of the page pages[s / page_rows]. */
+struct paged_rows {
+	float *base;           /* of the page 0 */
+	size_t stride;         /* floats from page to page */
+	const uint32_t *pages; /* borrowed */
+	size_t page_rows;
+	size_t ld; /* from row to row of a page */
+};
+
+/* The same over keys and values in pages. Where they lie does not show in the result. */
+void attention_forward_paged(const struct attention *a, size_t T, size_t S, const float *q, size_t ldq,
+        const struct paged_rows *k, const struct paged_rows *v, float *o, size_t ldo, float *scratch);
 
 /* dq (T, H*D), dk, dv (S, KV*D) overwritten; each has the row distance of its forward twin (ldq, ldk, ldv).
  * o, lse from the forward pass; dout (T, H*D) with row distance ldo. */

@@ -108,20 +108,49 @@ enum err model_train(const struct model *m, struct train_workspace *w, const str
 
 /* ---- serving ---- */
 
-/* Keys and values of one sequence. */
+/* Room for keys and values, cut into pages of some tokens each, for all sequences of one thread. */
+struct kv_pool;
+/* As many pages as bytes hold; they cost memory once touched. ERR_LIMIT: not one; ERR_MEM. */
+enum err kv_pool_new(const struct model *m, size_t bytes, struct kv_pool **out);
+/* Nobody holds a page any more. */
+void kv_pool_free(struct kv_pool *p);
+size_t kv_pool_page_tokens(const struct kv_pool *p);
+size_t kv_pool_pages(const struct kv_pool *p);
+size_t kv_pool_free_pages(const struct kv_pool *p);
+/* Keep a page that a sequence holds, beyond its end, until it is given up; once at a time. */
+void kv_page_keep(struct kv_pool *p, uint32_t page);
+void kv_page_give_up(struct kv_pool *p, uint32_t page);
+/* Kept, and held by no sequence; and how many are. */
+bool kv_page_is_idle(const struct kv_pool *p, uint32_t page);
+size_t kv_pool_idle_pages(const struct kv_pool *p);
+/* What a pool needs that is to hold n_positions of one sequence. */
+size_t kv_bytes(const struct model *m, size_t n_positions);
+
+/* Keys and values of one sequence. It holds pages of a pool as it grows; it may share them. */
 struct kv;
-/* Room for n_positions tokens, a seq2seq's source and decoder tokens together. ERR_MEM. */
+/* For up to n_positions tokens, a seq2seq's source and decoder tokens together; no page is taken yet.
+ * kv_new() brings a pool of its own, large enough. ERR_MEM. */
+enum err kv_new_in(struct kv_pool *p, size_t n_positions, struct kv **out);
 enum err kv_new(const struct model *m, size_t n_positions, struct kv **out);
 void kv_free(struct kv *kv);
 /* Tokens the decoder has seen, and how many it could. */
 size_t kv_length(const struct kv *kv);
 size_t kv_capacity(const struct kv *kv);
-/* Forget all but the first n tokens (n <= length). */
+size_t kv_held_pages(const struct kv *kv);
+/* Forget all but the first n tokens. */
 void kv_truncate(struct kv *kv, size_t n);
-/* Make dst hold what src, of the same model and of no greater capacity, holds. The first n tokens are known
- * to be the same in both and are not copied. */
-void kv_copy(struct kv *dst, const struct kv *src, size_t n);
-size_t kv_bytes(const struct model *m, size_t n_positions);
+/* Make dst hold what src, of the same pool and of no greater capacity, holds: in the same pages, which either
+ * leaves to the other before it writes to them. */
+void kv_share(struct kv *dst, const struct kv *src);
+/* Pages that the pool must have free before n more tokens can come. */
+size_t kv_lacks_pages(const struct kv *kv, size_t n);
+/* Take them. The passes do so themselves where the caller has not. ERR_TOO_LONG beyond the capacity,
+ * ERR_LIMIT when the pool has too few; kv keeps what it holds in either case. */
+enum err kv_extend(struct kv *kv, size_t n);
+/* The page of the decoder's tokens i * page_tokens and on. */
+uint32_t kv_page(const struct kv *kv, size_t i);
+/* Append whole pages, kept ones, with the tokens in them; kv holds whole pages itself. */
+void kv_adopt(struct kv *kv, const uint32_t *pages, size_t n_pages);
 
 /* Scratch for prefill chunks of at most max_rows and decode steps of at most max_seqs. */
 struct serve_workspace;
@@ -137,18 +166,21 @@ enum err model_classify(const struct model *m, struct serve_workspace *w, size_t
         float *outputs);
 /* Seq2seq bases: encode the source (n_rows tokens) and keep the keys and values its cross-attention needs in
  * kv, which is empty. The decoder's own tokens follow by model_prefill() and model_decode(), beginning with
- * decoder_start_id. ERR_TOO_LARGE when the rows exceed the workspace, ERR_TOO_LONG when they exceed kv. */
+ * decoder_start_id. ERR_TOO_LARGE when the rows exceed the workspace, ERR_TOO_LONG when they exceed kv,
+ * ERR_LIMIT when the pool has too few pages. */
 enum err model_encode_source(const struct model *m, struct serve_workspace *w, struct kv *kv,
         const int32_t *tokens, size_t n_rows, const struct edit_run *run);
 
 /* Append n_rows tokens of one sequence to kv. logit_rows (n_logits, ascending, each < n_rows) name the rows
  * whose logits (n_logits,V) are wanted. The result depends on this sequence and its chunks alone.
- * ERR_TOO_LONG when kv is full, ERR_TOO_LARGE when n_rows exceeds the workspace. */
+ * ERR_TOO_LONG when kv is full, ERR_LIMIT when its pool is, ERR_TOO_LARGE when n_rows exceeds the
+ * workspace. */
 enum err model_prefill(const struct model *m, struct serve_workspace *w, struct kv *kv, const int32_t *tokens,
         size_t n_rows, const struct edit_run *run, const size_t *logit_rows, size_t n_logits, float *logits);
 
 /* One token for each of n sequences, each under its own run (runs[i].n_rows == 1); logits (n,V) of all.
- * A sequence's numbers do not depend on the others. ERR_TOO_LONG when any kv is full (none is changed). */
+ * A sequence's numbers do not depend on the others. ERR_TOO_LONG when any kv is full, ERR_LIMIT when their
+ * pool is: then none has one more. */
 enum err model_decode(const struct model *m, struct serve_workspace *w, size_t n, struct kv *const *kvs,
         const int32_t *tokens, const struct edit_run *runs, float *logits);
 

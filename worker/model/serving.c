@@ -8,6 +8,7 @@
 #include "worker/model/class_head.h"
 #include "worker/model/kv.h"
 #include "worker/model/packed.h"
+#include "worker/model/transformer.h"
 
 #include <string.h>
 
@@ -101,12 +102,32 @@ static void stack_run(const struct pass *p, const struct serve_workspace *w)
 
 /* ---- decoders ---- */
 
+/* Small enough that a short answer wastes little, large enough that attention walks rows that lie together.
+ */
+#define PAGE_TOKENS 16
+
+struct kv_shape kv_shape_of(const struct model *m)
+{
+	const struct arch *a = &m->arch;
+
+	return (struct kv_shape){.n_layers = a->stacks[a->n_stacks - 1].n_layers,
+	        .width = a->n_kv_heads * a->head_dim,
+	        .page_tokens = PAGE_TOKENS};
+}
+
 /* The context of a pass over caches: its rows are `n_rows` of each kv, one kv after the other. */
 struct cached {
 	struct kv *const *kvs;
 	size_t n, n_rows;
 	float *scratch;
 };
+
+/* Rows first .. first + n - 1 of a cache's keys or values, from x. */
+static void store_rows(const struct paged_rows *to, size_t first, size_t n, const float *x, size_t ldx)
+{
+	for (size_t i = 0; i < n; i++)
+		memcpy(kv_row(to, first + i), x + i * ldx, to->ld * sizeof(*x));
+}
 
 /* n rows of [q | k | v] of one sequence: store their keys and values behind the `kv->length` ones that are
  * there, and attend over all; or over the source's, which are there already. */
@@ -116,17 +137,18 @@ static void cached_attend_one(const struct pass *p, const struct cached *c, size
 	struct attention a = block_attention(p->m, layer, kind);
 	const struct kv *kv = c->kvs[index];
 	const struct qkv *x = &s->row;
-	size_t O = a.n_heads * a.head_dim, KV = kv->width, row = index * c->n_rows;
+	size_t O = a.n_heads * a.head_dim, row = index * c->n_rows;
 	size_t local = layer - p->stack->first_layer, n_keys = kv->n_source;
-	float *keys = kv_keys(kv, local, kind), *values = kv_values(kv, local, kind);
+	struct paged_rows keys = kv_keys(kv, local, kind == ATTENTION_CROSS);
+	struct paged_rows values = kv_values(kv, local, kind == ATTENTION_CROSS);
 
 	if (kind == ATTENTION_SELF) {
 		n_keys = kv->length + c->n_rows;
-		rows_copy(c->n_rows, KV, keys + kv->length * KV, KV, x->k + row * x->ldkv, x->ldkv);
-		rows_copy(c->n_rows, KV, values + kv->length * KV, KV, x->v + row * x->ldkv, x->ldkv);
+		store_rows(&keys, kv->length, c->n_rows, x->k + row * x->ldkv, x->ldkv);
+		store_rows(&values, kv->length, c->n_rows, x->v + row * x->ldkv, x->ldkv);
 	}
-	attention_forward(&a, c->n_rows, n_keys, x->q + row * x->ldq, x->ldq, keys, KV, values, KV,
-	        s->attn + row * O, O, NULL, c->scratch);
+	attention_forward_paged(&a, c->n_rows, n_keys, x->q + row * x->ldq, x->ldq, &keys, &values,
+	        s->attn + row * O, O, c->scratch);
 }
 
 static void cached_attend(
@@ -171,8 +193,9 @@ enum err model_prefill(const struct model *m, struct serve_workspace *w, struct 
 		return e;
 	if (n_rows > w->max_rows)
 		return ERR_TOO_LARGE;
-	if (n_rows > kv_capacity(kv) - kv->length)
-		return ERR_TOO_LONG;
+	e = kv_extend(kv, n_rows);
+	if (e)
+		return e;
 	for (size_t i = 0; i < n_rows; i++)
 		w->positions[i] = kv->length + i;
 	transformer_embed(&pass, tokens, w->x);
@@ -204,8 +227,9 @@ enum err model_decode(const struct model *m, struct serve_workspace *w, size_t n
 	if (n > w->max_seqs)
 		return ERR_TOO_LARGE;
 	for (size_t i = 0; i < n; i++) {
-		if (kvs[i]->length == kv_capacity(kvs[i]))
-			return ERR_TOO_LONG;
+		e = kv_extend(kvs[i], 1);
+		if (e)
+			return e;
 		w->positions[i] = kvs[i]->length;
 	}
 	transformer_embed(&pass, tokens, w->x);
@@ -288,16 +312,18 @@ enum err model_encode_source(const struct model *m, struct serve_workspace *w, s
 		return ERR_TOO_LONG;
 	whole.n_rows = n_rows;
 	e = encode(m, w, tokens, n_rows, &packed, &pass);
+	if (!e)
+		e = kv_begin_source(kv, n_rows);
 	if (e)
 		return e;
-	kv->n_source = n_rows;
 	transformer_final_norm(m, pass.stack, n_rows, w->x, w->x, NULL, NULL);
 	for (size_t i = 0; i < decoder->n_layers; i++) {
-		struct attention_state s = {.row = {.k = kv_keys(kv, i, ATTENTION_CROSS),
-		                                    .v = kv_values(kv, i, ATTENTION_CROSS),
-		                                    .ldkv = kv->width}};
+		struct attention_state *s = &w->state.attn[ATTENTION_SELF];
+		struct paged_rows keys = kv_keys(kv, i, true), values = kv_values(kv, i, true);
 
-		block_source(&pass, decoder->first_layer + i, w->x, &s);
+		block_source(&pass, decoder->first_layer + i, w->x, s);
+		store_rows(&keys, 0, n_rows, s->row.k, s->row.ldkv);
+		store_rows(&values, 0, n_rows, s->row.v, s->row.ldkv);
 	}
 	return OK;
 }

@@ -4,6 +4,7 @@
  */
 #include "worker/serve/batch.h"
 
+#include "core/clock.h"
 #include "core/mem.h"
 #include "worker/serve/classify.h"
 
@@ -19,8 +20,12 @@ struct batch {
 	const struct model_info *info;     /* borrowed from model */
 	struct serve_workspace *workspace; /* owned */
 	struct sampler *sampler;           /* owned */
+	const struct tokenizer *tokenizer; /* borrowed */
 	struct classifier *classifier;     /* owned; of an encoder base, which has nothing else to do */
+	struct kv_pool *pool;              /* owned, as prefix; NULL with a classifier */
+	struct prefix *prefix;
 	size_t max_rows, prefill_rows;
+	struct batch_stats stats;
 
 	float *logits; /* owned (max(prefill_rows, max_rows), V); pages cost memory once touched */
 	size_t logit_bytes;
@@ -65,6 +70,17 @@ static enum err alloc_arrays(struct batch *b)
 	return OK;
 }
 
+/* Only a decoder's prompts are taken in chunks, and so can be kept by the chunk. */
+static enum err alloc_pages(struct batch *b, size_t kv_bytes)
+{
+	enum err e = kv_pool_new(b->model, kv_bytes, &b->pool);
+
+	if (e)
+		return e;
+	b->stats.pages = kv_pool_pages(b->pool);
+	return prefix_new(b->pool, b->info->kind == MODEL_CAUSAL ? b->prefill_rows : 1, &b->prefix);
+}
+
 enum err batch_new(const struct serve_options *options, struct batch **out)
 {
 	struct batch *b = mem_calloc(1, sizeof(*b));
@@ -75,6 +91,7 @@ enum err batch_new(const struct serve_options *options, struct batch **out)
 		return ERR_MEM;
 	b->model = options->model;
 	b->info = model_info(options->model);
+	b->tokenizer = options->tokenizer;
 	b->max_rows = options->max_batch;
 	b->prefill_rows = options->prefill_rows;
 	/* An encoder reads all of a sequence at once. */
@@ -82,6 +99,8 @@ enum err batch_new(const struct serve_options *options, struct batch **out)
 		rows = b->info->max_positions;
 	if (b->info->kind == MODEL_ENCODER &&
 	        (e = classifier_new(b->model, rows, b->max_rows, &b->classifier)))
+		goto fail;
+	if (!b->classifier && (e = alloc_pages(b, options->kv_bytes)))
 		goto fail;
 	if ((e = alloc_arrays(b)) || (e = sampler_new(b->info->vocab_size, &b->sampler)) ||
 	        (e = serve_workspace_new(b->model, rows, b->max_rows, &b->workspace)))
@@ -101,6 +120,8 @@ void batch_free(struct batch *b)
 	serve_workspace_free(b->workspace);
 	sampler_free(b->sampler);
 	classifier_free(b->classifier);
+	prefix_free(b->prefix);
+	kv_pool_free(b->pool);
 	mem_unreserve(b->logits, b->logit_bytes);
 	mem_free(b->logit_rows);
 	mem_free(b->seqs);
@@ -121,28 +142,132 @@ size_t batch_rows(const struct batch *b)
 	return b->n_rows;
 }
 
+/* ---- pages ---- */
+
+size_t batch_context(const struct batch *b, size_t n_rows)
+{
+	size_t n_pages, n;
+
+	if (b->classifier)
+		return b->info->max_positions;
+	n_pages = kv_pool_pages(b->pool) / n_rows;
+	if (b->info->kind == MODEL_SEQ2SEQ && n_pages > 0)
+		n_pages--; /* a source and what follows it begin pages of their own */
+	n = n_pages * kv_pool_page_tokens(b->pool);
+	return n < sequence_max_positions(b->info) ? n : sequence_max_positions(b->info);
+}
+
+/* Pages that the running have been let in for and do not hold yet, and one for each row to go on. */
+static size_t pages_spoken_for(const struct batch *b)
+{
+	size_t n = b->n_rows;
+
+	for (size_t i = 0; i < b->n_seqs; i++) {
+		const struct sequence *q = b->seqs[i];
+		size_t held, wanted;
+
+		if (q->finish != FINISH_NONE || q->put_off || sequence_n_rows(q) > 1)
+			continue;
+		held = kv_held_pages(sequence_kv(q, 0));
+		wanted = sequence_pages(q, b->info, kv_pool_page_tokens(b->pool));
+		n += wanted > held ? wanted - held : 0;
+	}
+	return n;
+}
+
+bool batch_has_room(const struct batch *b, const struct sequence *q)
+{
+	struct prefix_prompt prompt = sequence_prompt(q);
+	size_t wanted;
+
+	if (q->n_rows > b->max_rows - b->n_rows)
+		return false;
+	if (b->n_seqs == 0 || q->n_positions == 0)
+		return true;
+	wanted = sequence_pages(q, b->info, kv_pool_page_tokens(b->pool));
+	wanted -= prefix_shared_pages(b->prefix, &prompt);
+	wanted += pages_spoken_for(b);
+	return wanted <= kv_pool_free_pages(b->pool) ||
+	       wanted <= kv_pool_free_pages(b->pool) + kv_pool_idle_pages(b->pool);
+}
+
+/* See that n pages are free for q. False: it had to be put off itself. */
+static bool make_room(struct batch *b, struct sequence *q, size_t n)
+{
+	while (kv_pool_free_pages(b->pool) < n && !prefix_make_room(b->prefix, n)) {
+		size_t i = b->n_seqs - 1;
+
+		while (b->seqs[i] != q && (b->seqs[i]->finish != FINISH_NONE || b->seqs[i]->put_off))
+			i--;
+		sequence_put_off(b->seqs[i]);
+		b->stats.n_put_off++;
+		if (b->seqs[i] == q)
+			return false;
+	}
+	return true;
+}
+
+/* ---- who is in ---- */
+
 void batch_add(struct batch *b, struct sequence *q)
 {
+	enum err e = sequence_begin(q, b->model, b->pool, b->tokenizer);
+
 	assert(q->n_rows <= b->max_rows - b->n_rows);
+	if (e)
+		sequence_end(q, FINISH_ERROR, e);
 	b->seqs[b->n_seqs++] = q;
 	b->n_rows += q->n_rows;
 }
 
+static struct sequence *remove_at(struct batch *b, size_t i)
+{
+	struct sequence *q = b->seqs[i];
+
+	b->n_seqs--;
+	b->n_rows -= q->n_rows;
+	memmove(&b->seqs[i], &b->seqs[i + 1], (b->n_seqs - i) * sizeof(struct sequence *));
+	if (i < b->turn)
+		b->turn--;
+	return q;
+}
+
 struct sequence *batch_take_ended(struct batch *b)
 {
-	for (size_t i = 0; i < b->n_seqs; i++) {
-		struct sequence *q = b->seqs[i];
-
-		if (q->finish == FINISH_NONE)
-			continue;
-		b->n_seqs--;
-		b->n_rows -= q->n_rows;
-		memmove(&b->seqs[i], &b->seqs[i + 1], (b->n_seqs - i) * sizeof(struct sequence *));
-		if (i < b->turn)
-			b->turn--;
-		return q;
-	}
+	for (size_t i = 0; i < b->n_seqs; i++)
+		if (b->seqs[i]->finish != FINISH_NONE)
+			return remove_at(b, i);
 	return NULL;
+}
+
+struct sequence *batch_take_put_off(struct batch *b)
+{
+	for (size_t i = b->n_seqs; i-- > 0;)
+		if (b->seqs[i]->put_off && b->seqs[i]->finish == FINISH_NONE)
+			return remove_at(b, i);
+	return NULL;
+}
+
+void batch_stats(const struct batch *b, struct batch_stats *out)
+{
+	*out = b->stats;
+	if (!b->pool)
+		return;
+	out->pages_used = out->pages - kv_pool_free_pages(b->pool);
+	out->pages_kept = kv_pool_idle_pages(b->pool);
+}
+
+/* ---- steps ---- */
+
+static void note_token(struct batch *b, struct sequence *q, bool first)
+{
+	int64_t now = clock_mono_ns();
+
+	if (first)
+		histogram_add(&b->stats.first_token, now - q->submitted_ns);
+	else
+		histogram_add(&b->stats.next_token, now - q->last_token_ns);
+	q->last_token_ns = now;
 }
 
 static void advance(struct batch *b, struct sequence *q, float *logits, struct batch_work *work)
@@ -151,13 +276,15 @@ static void advance(struct batch *b, struct sequence *q, float *logits, struct b
 
 	sequence_advance(q, b->info, b->sampler, logits);
 	work->generated_tokens += q->n_generated - before;
+	if (q->n_generated > before)
+		note_token(b, q, before == 0);
 }
 
 /* ---- prompts ---- */
 
 static bool in_prompt(const struct sequence *q)
 {
-	return q->finish == FINISH_NONE && q->n_prefilled < q->request.n_prompt;
+	return q->finish == FINISH_NONE && !q->put_off && q->n_prefilled < q->request.n_prompt;
 }
 
 /* The next sequence whose turn it is, NULL when all prompts are through. */
@@ -174,6 +301,11 @@ static struct sequence *take_turn(struct batch *b)
 	return NULL;
 }
 
+static bool echoes(const struct sequence *q)
+{
+	return q->request.echo_logprobs && q->n_echoed < q->request.n_prompt;
+}
+
 /* The rows of q's chunk whose logits are wanted: each that predicts a prompt token to be reported, and the
  * last of the prompt when a token follows. Returns how many. */
 static size_t choose_rows(struct batch *b, const struct sequence *q, size_t n_rows)
@@ -183,7 +315,7 @@ static size_t choose_rows(struct batch *b, const struct sequence *q, size_t n_ro
 	for (size_t i = 0; i < n_rows; i++) {
 		bool is_last = q->n_prefilled + i + 1 == n_prompt;
 
-		if (is_last ? q->max_tokens > 0 : q->request.echo_logprobs)
+		if (is_last ? q->max_tokens > 0 : echoes(q))
 			b->logit_rows[n++] = i;
 	}
 	return n;
@@ -199,15 +331,43 @@ static void echo_chunk(struct batch *b, struct sequence *q, size_t first, size_t
 		sequence_echo(q, first + i + 1, V, b->logits + i * V);
 }
 
+/* What of the prompt is kept already, unless its logits are wanted. */
+static void take_prefix(struct batch *b, struct sequence *q, const struct prefix_prompt *prompt)
+{
+	size_t n = echoes(q) ? 0 : prefix_adopt(b->prefix, prompt, sequence_kv(q, 0));
+
+	b->stats.prefix_hits += n > 0;
+	b->stats.prefix_tokens += n;
+	q->n_prefilled += n;
+}
+
+/* The prompt is through; logits (V) of its last token. */
+static void begin_answer(struct batch *b, struct sequence *q, float *logits, struct batch_work *work)
+{
+	if (q->finish != FINISH_NONE)
+		return;
+	if (q->max_tokens == 0)
+		sequence_end(q, FINISH_LENGTH, OK);
+	else
+		advance(b, q, logits, work);
+}
+
 static void prefill_chunk(struct batch *b, struct sequence *q, struct batch_work *work)
 {
 	const struct serve_request *r = &q->request;
-	size_t first = q->n_prefilled, left = r->n_prompt - first;
-	size_t n_rows = left < b->prefill_rows ? left : b->prefill_rows;
-	size_t n_logits = choose_rows(b, q, n_rows);
-	struct edit_run run = sequence_run(q, n_rows);
+	struct prefix_prompt prompt = sequence_prompt(q);
+	size_t first, n_rows, n_logits;
+	struct edit_run run;
+	bool echo = echoes(q);
 	enum err e;
 
+	take_prefix(b, q, &prompt);
+	first = q->n_prefilled;
+	n_rows = r->n_prompt - first < b->prefill_rows ? r->n_prompt - first : b->prefill_rows;
+	if (!make_room(b, q, kv_lacks_pages(sequence_kv(q, 0), n_rows)))
+		return;
+	run = sequence_run(q, n_rows);
+	n_logits = choose_rows(b, q, n_rows);
 	e = model_prefill(b->model, b->workspace, sequence_kv(q, 0), r->prompt + first, n_rows, &run,
 	        b->logit_rows, n_logits, b->logits);
 	if (e) {
@@ -216,14 +376,11 @@ static void prefill_chunk(struct batch *b, struct sequence *q, struct batch_work
 	}
 	work->prompt_tokens += n_rows;
 	q->n_prefilled += n_rows;
-	if (r->echo_logprobs)
+	prefix_keep(b->prefix, &prompt, sequence_kv(q, 0));
+	if (echo)
 		echo_chunk(b, q, first, n_rows);
-	if (q->n_prefilled < r->n_prompt || q->finish != FINISH_NONE)
-		return;
-	if (q->max_tokens == 0)
-		sequence_end(q, FINISH_LENGTH, OK);
-	else
-		advance(b, q, b->logits + (n_logits - 1) * b->info->vocab_size, work);
+	if (q->n_prefilled == r->n_prompt)
+		begin_answer(b, q, b->logits + (n_logits - (n_logits > 0)) * b->info->vocab_size, work);
 }
 
 /* A seq2seq's prompt, all of it, and what its decoder starts from. */
@@ -232,8 +389,11 @@ static void prefill_source(struct batch *b, struct sequence *q, struct batch_wor
 	const struct serve_request *r = &q->request;
 	struct edit_run source = sequence_run(q, r->n_prompt), start = sequence_run(q, 1);
 	struct kv *kv = sequence_kv(q, 0);
-	enum err e = model_encode_source(b->model, b->workspace, kv, r->prompt, r->n_prompt, &source);
+	enum err e;
 
+	if (!make_room(b, q, sequence_pages(q, b->info, kv_pool_page_tokens(b->pool))))
+		return;
+	e = model_encode_source(b->model, b->workspace, kv, r->prompt, r->n_prompt, &source);
 	b->logit_rows[0] = 0;
 	if (!e)
 		e = model_prefill(b->model, b->workspace, kv, &b->info->decoder_start_id, 1, &start,
@@ -242,31 +402,50 @@ static void prefill_source(struct batch *b, struct sequence *q, struct batch_wor
 	q->n_prefilled = r->n_prompt;
 	if (e)
 		sequence_end(q, FINISH_ERROR, e);
-	else if (q->max_tokens == 0)
-		sequence_end(q, FINISH_LENGTH, OK);
 	else
-		advance(b, q, b->logits, work);
+		begin_answer(b, q, b->logits, work);
 }
 
 /* ---- tokens ---- */
 
-/* The rows of all sequences whose prompt is through. */
+/* Pages for another token of each row of q, whose kvs these are. False: it was put off, or failed. */
+static bool extend_rows(struct batch *b, struct sequence *q, size_t n, struct kv *const *kvs)
+{
+	for (size_t row = 0; row < n; row++) {
+		enum err e;
+
+		if (!make_room(b, q, kv_lacks_pages(kvs[row], 1)))
+			return false;
+		e = kv_extend(kvs[row], 1);
+		if (e) {
+			sequence_end(q, FINISH_ERROR, e);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* The rows of all sequences whose prompt is through. The oldest come first, so that whoever is put off for
+ * one has no row among them yet. */
 static size_t gather_rows(struct batch *b)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < b->n_seqs; i++) {
 		struct sequence *q = b->seqs[i];
+		size_t n_rows;
 
-		if (q->finish != FINISH_NONE || in_prompt(q))
+		if (q->finish != FINISH_NONE || q->put_off || in_prompt(q))
 			continue;
-		for (size_t row = 0; row < sequence_n_rows(q); row++) {
-			b->rows[n] = q;
-			b->kvs[n] = sequence_kv(q, row);
-			b->tokens[n] = sequence_token(q, row);
-			b->runs[n] = sequence_run(q, 1);
-			n++;
+		n_rows = sequence_n_rows(q);
+		for (size_t row = 0; row < n_rows; row++) {
+			b->rows[n + row] = q;
+			b->kvs[n + row] = sequence_kv(q, row);
+			b->tokens[n + row] = sequence_token(q, row);
+			b->runs[n + row] = sequence_run(q, 1);
 		}
+		if (extend_rows(b, q, n_rows, b->kvs + n))
+			n += n_rows;
 	}
 	return n;
 }
@@ -283,6 +462,7 @@ static void decode(struct batch *b, struct batch_work *work)
 	work->decode_rows += n;
 	for (size_t i = 0; i < n; i += n_rows) {
 		n_rows = sequence_n_rows(b->rows[i]);
+		b->rows[i]->n_fed++;
 		if (e)
 			sequence_end(b->rows[i], FINISH_ERROR, e);
 		else

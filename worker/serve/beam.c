@@ -11,6 +11,9 @@
 #include <math.h>
 #include <string.h>
 
+/* The node that names the empty path. */
+#define BEAM_ROOT 0
+
 struct node {
 	uint32_t parent;
 	int32_t id;
@@ -120,27 +123,11 @@ size_t beam_row_path(const struct beam *b, size_t row, int32_t *ids)
 	return b->n_steps;
 }
 
-uint32_t beam_row_node(const struct beam *b, size_t row)
-{
-	return b->rows[row].node;
-}
-
 size_t beam_row_parent(const struct beam *b, size_t row)
 {
 	uint32_t parent = b->nodes[b->rows[row].node].parent;
 
 	return parent == BEAM_ROOT ? 0 : (parent - 1) % b->width;
-}
-
-size_t beam_common(const struct beam *b, uint32_t x, uint32_t y)
-{
-	while (x != y) {
-		if (x > y)
-			x = b->nodes[x].parent;
-		else
-			y = b->nodes[y].parent;
-	}
-	return x == BEAM_ROOT ? 0 : (x - 1) / b->width + 1;
 }
 
 /* ---- a step ---- */

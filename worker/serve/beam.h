@@ -41,13 +41,8 @@ int32_t beam_row_token(const struct beam *b, size_t row);
 /* All tokens of a row, oldest first, into ids (max_tokens). Returns how many: the number of steps so far. */
 size_t beam_row_path(const struct beam *b, size_t row, int32_t *ids);
 
-/* Names a row's path for as long as b lives, whatever becomes of the row; BEAM_ROOT is the empty path. */
-#define BEAM_ROOT 0
-uint32_t beam_row_node(const struct beam *b, size_t row);
 /* The row of the step before that a row continues. */
 size_t beam_row_parent(const struct beam *b, size_t row);
-/* How many tokens two paths have in common at their beginning. Takes time with what they have not. */
-size_t beam_common(const struct beam *b, uint32_t x, uint32_t y);
 
 /* The next tokens of a row: scores (n_vocab) are added to the row's own, -INFINITY is never chosen; logprobs
  * (n_vocab) are only remembered. */

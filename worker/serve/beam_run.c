@@ -1,6 +1,6 @@
 /*
  * See beam_run.h. A row goes on in its parent's cache when it is the parent's first child; its other children
- * get the caches of rows that were given up, and of those only what differs is copied.
+ * get the caches of rows that were given up, and share the parent's pages in them.
  */
 #include "worker/serve/beam_run.h"
 
@@ -10,23 +10,18 @@
 
 #include <math.h>
 
-struct cache {
-	struct kv *kv; /* owned */
-	uint32_t held; /* the path whose keys and values are in it behind the prompt's, if the prompt's are */
-};
-
 struct beam_run {
 	const struct serve_request *request; /* borrowed */
 	struct sample_history start;
 	struct beam *search; /* owned */
 	size_t width;
-	struct cache caches[SERVE_MAX_BEAMS]; /* (width): the first beam_run_n_rows() are the rows' */
-	int32_t *path;                        /* owned (max_tokens): scratch */
-	struct token_logprob *tops;           /* owned (max_tokens * width, n_top_logprobs), or NULL */
+	struct kv *caches[SERVE_MAX_BEAMS]; /* owned (width): the first beam_run_n_rows() are the rows' */
+	int32_t *path;                      /* owned (max_tokens): scratch */
+	struct token_logprob *tops;         /* owned (max_tokens * width, n_top_logprobs), or NULL */
 };
 
-enum err beam_run_new(const struct serve_request *request, const struct model *m, size_t max_tokens,
-        size_t n_positions, size_t n_ends, const int32_t *ends, struct beam_run **out)
+enum err beam_run_new(const struct serve_request *request, const struct model *m, struct kv_pool *pool,
+        size_t max_tokens, size_t n_positions, size_t n_ends, const int32_t *ends, struct beam_run **out)
 {
 	struct beam_run *run = mem_calloc(1, sizeof(*run));
 	size_t n_top = request->logprobs ? request->n_top_logprobs : 0;
@@ -39,7 +34,7 @@ enum err beam_run_new(const struct serve_request *request, const struct model *m
 	run->width = request->beams.n_beams;
 	e = beam_new(&request->beams, max_tokens, n_ends, ends, &run->search);
 	for (size_t i = 0; !e && i < run->width; i++)
-		e = kv_new(m, n_positions, &run->caches[i].kv);
+		e = kv_new_in(pool, n_positions, &run->caches[i]);
 	if (e)
 		goto fail;
 	e = ERR_MEM;
@@ -61,8 +56,8 @@ fail:
 void beam_run_free_caches(struct beam_run *run)
 {
 	for (size_t i = 0; i < run->width; i++) {
-		kv_free(run->caches[i].kv);
-		run->caches[i].kv = NULL;
+		kv_free(run->caches[i]);
+		run->caches[i] = NULL;
 	}
 }
 
@@ -89,7 +84,7 @@ int32_t beam_run_token(const struct beam_run *run, size_t row)
 
 struct kv *beam_run_kv(const struct beam_run *run, size_t row)
 {
-	return run->caches[row].kv;
+	return run->caches[row];
 }
 
 /* ---- a step ---- */
@@ -110,7 +105,7 @@ static enum err take_logprobs(struct beam_run *run, size_t n_steps, size_t row, 
 }
 
 /* A cache that no row has; there is one for each row that has none. */
-static struct cache take_free(struct cache *caches, bool *taken)
+static struct kv *take_free(struct kv *const *caches, bool *taken)
 {
 	size_t i = 0;
 
@@ -120,18 +115,10 @@ static struct cache take_free(struct cache *caches, bool *taken)
 	return caches[i];
 }
 
-/* Make `to` hold what a row of the step before held. */
-static void copy_cache(const struct beam_run *run, struct cache *to, const struct cache *from)
-{
-	size_t common = run->start.n_prompt + beam_common(run->search, to->held, from->held);
-
-	kv_copy(to->kv, from->kv, common < kv_length(to->kv) ? common : kv_length(to->kv));
-}
-
 /* Caches follow the rows of the step just made. */
 static void move_caches(struct beam_run *run)
 {
-	struct cache old[SERVE_MAX_BEAMS];
+	struct kv *old[SERVE_MAX_BEAMS];
 	bool taken[SERVE_MAX_BEAMS] = {false}, fresh[SERVE_MAX_BEAMS] = {false};
 	size_t n_rows = beam_n_rows(run->search);
 
@@ -148,11 +135,12 @@ static void move_caches(struct beam_run *run)
 	for (size_t i = 0; i < run->width; i++)
 		if (i >= n_rows || fresh[i])
 			run->caches[i] = take_free(old, taken);
-	for (size_t i = 0; i < n_rows; i++)
-		if (fresh[i])
-			copy_cache(run, &run->caches[i], &old[beam_row_parent(run->search, i)]);
-	for (size_t i = 0; i < n_rows; i++)
-		run->caches[i].held = beam_row_node(run->search, i); /* once its token is in */
+	for (size_t i = 0; i < run->width; i++) {
+		if (i >= n_rows)
+			kv_truncate(run->caches[i], 0);
+		else if (fresh[i])
+			kv_share(run->caches[i], old[beam_row_parent(run->search, i)]);
+	}
 }
 
 enum err beam_run_advance(struct beam_run *run, size_t V, struct sampler *sampler, float *logits, bool *over)

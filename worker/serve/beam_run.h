@@ -12,10 +12,10 @@
 struct beam_run;
 
 /* What it needs beside the caches is small to them: some bytes a row and position.
- * request and ends (n_ends) are borrowed; it has beams and max_tokens > 0, of n_positions with the prompt.
- * ERR_MEM. */
-enum err beam_run_new(const struct serve_request *request, const struct model *m, size_t max_tokens,
-        size_t n_positions, size_t n_ends, const int32_t *ends, struct beam_run **out);
+ * request, pool and ends (n_ends) are borrowed; it has beams and max_tokens > 0, of n_positions with the
+ * prompt. ERR_MEM. */
+enum err beam_run_new(const struct serve_request *request, const struct model *m, struct kv_pool *pool,
+        size_t max_tokens, size_t n_positions, size_t n_ends, const int32_t *ends, struct beam_run **out);
 void beam_run_free(struct beam_run *run);
 /* Give the caches back; only the answers remain. */
 void beam_run_free_caches(struct beam_run *run);

@@ -2,8 +2,8 @@
  * See sequence.h. The life of a sequence:
  *
  *   new -> begin -> echo* (prompt) -> advance* (a token each) -> end -> done
- *     \______\___________\________________\____________________/
- *            cancelled or failed at any point
+ *     \     / \___________\________________\____________________/
+ *      put off   cancelled or failed at any point
  *
  * With beams nothing is certain before the end, so that all tokens are reported between end and done.
  */
@@ -79,25 +79,69 @@ static enum err begin_text(struct sequence *q, const struct tokenizer *t)
 	return e;
 }
 
-enum err sequence_begin(struct sequence *q, const struct model *m, const struct tokenizer *t)
+/* What is had once, however often it is put off. */
+static enum err begin_once(struct sequence *q, const struct tokenizer *t)
 {
 	enum err e;
 
 	q->tokenizer = t;
+	if ((e = begin_text(q, t)) || (e = buf_reserve(&q->text, SEQUENCE_TEXT_BYTES)))
+		return e;
+	q->generated = mem_calloc(q->max_tokens, sizeof(*q->generated));
+	return q->generated ? OK : ERR_MEM;
+}
+
+enum err sequence_begin(
+        struct sequence *q, const struct model *m, struct kv_pool *pool, const struct tokenizer *t)
+{
+	enum err e = OK;
+
 	if (q->n_outputs > 0) {
 		q->outputs = mem_calloc(q->n_outputs, sizeof(*q->outputs));
 		return q->outputs ? OK : ERR_MEM;
 	}
-	if ((e = begin_text(q, t)) || (e = buf_reserve(&q->text, SEQUENCE_TEXT_BYTES)))
-		return e;
-	if (q->n_rows > 1)
-		return beam_run_new(
-		        &q->request, m, q->max_tokens, q->n_positions, q->n_ends, q->ends, &q->beams);
-	e = kv_new(m, q->n_positions, &q->kv);
+	if (!q->generated)
+		e = begin_once(q, t);
 	if (e)
 		return e;
-	q->generated = mem_calloc(q->max_tokens, sizeof(*q->generated));
-	return q->generated ? OK : ERR_MEM;
+	q->put_off = false;
+	if (q->n_rows > 1)
+		return beam_run_new(
+		        &q->request, m, pool, q->max_tokens, q->n_positions, q->n_ends, q->ends, &q->beams);
+	return kv_new_in(pool, q->n_positions, &q->kv);
+}
+
+void sequence_put_off(struct sequence *q)
+{
+	kv_free(q->kv);
+	beam_run_free(q->beams);
+	q->kv = NULL;
+	q->beams = NULL;
+	q->n_prefilled = q->n_fed = 0;
+	q->put_off = true;
+}
+
+size_t sequence_pages(const struct sequence *q, const struct model_info *info, size_t page_tokens)
+{
+	size_t source = info->kind == MODEL_SEQ2SEQ ? q->request.n_prompt : 0;
+	size_t own = q->request.n_prompt - source + (source > 0) + q->n_generated + 1;
+
+	if (q->n_positions == 0)
+		return 0;
+	if (own > q->n_positions - source)
+		own = q->n_positions - source;
+	return (source + page_tokens - 1) / page_tokens + (own + page_tokens - 1) / page_tokens + q->n_rows -
+	       1;
+}
+
+struct prefix_prompt sequence_prompt(const struct sequence *q)
+{
+	const struct serve_request *r = &q->request;
+
+	return (struct prefix_prompt){.version = r->adapter.version,
+	        .strength = r->strength,
+	        .tokens = r->prompt,
+	        .n_tokens = r->n_prompt};
 }
 
 void sequence_free(struct sequence *q)
@@ -148,7 +192,7 @@ struct kv *sequence_kv(const struct sequence *q, size_t row)
 
 int32_t sequence_token(const struct sequence *q, size_t row)
 {
-	return q->beams ? beam_run_token(q->beams, row) : q->generated[q->n_generated - 1];
+	return q->beams ? beam_run_token(q->beams, row) : q->generated[q->n_fed];
 }
 
 /* ---- log-probabilities ---- */
@@ -175,7 +219,10 @@ void sequence_echo(struct sequence *q, size_t i, size_t V, const float *logits)
 	struct token_logprob top[SERVE_MAX_LOGPROBS];
 	enum err e;
 
-	if (!r->on_token || q->finish != FINISH_NONE)
+	if (q->finish != FINISH_NONE || i < q->n_echoed)
+		return;
+	q->n_echoed = i + 1;
+	if (!r->on_token)
 		return;
 	if (logits && (e = add_logprobs(&t, V, logits, r->n_top_logprobs, top))) {
 		sequence_end(q, FINISH_ERROR, e);
@@ -304,7 +351,7 @@ void sequence_advance(
 {
 	if (q->beams)
 		advance_beams(q, info, sampler, logits);
-	else
+	else if (q->n_fed == q->n_generated)
 		advance_sampled(q, info, sampler, logits);
 }
 

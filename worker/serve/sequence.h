@@ -10,6 +10,7 @@
 #include "core/buf.h"
 #include "core/rng.h"
 #include "worker/serve/beam_run.h"
+#include "worker/serve/prefix.h"
 #include "worker/serve/sampler.h"
 #include "worker/serve/serve.h"
 #include "worker/serve/stop.h"
@@ -22,8 +23,9 @@ struct sequence {
 	uint64_t id;
 	size_t max_tokens;  /* to generate: the request's, cut at the context */
 	size_t n_positions; /* of the context, prompt and generated tokens together; 0 = none are kept */
-	size_t n_outputs;   /* of the head, when it is to be classified */
-	size_t n_rows;      /* of the batch it takes: one, or as many as it has beams */
+	int64_t submitted_ns;
+	size_t n_outputs; /* of the head, when it is to be classified */
+	size_t n_rows;    /* of the batch it takes: one, or as many as it has beams */
 	size_t n_choices;
 	struct sample_history start; /* what its text continues */
 	size_t n_ends;
@@ -43,9 +45,13 @@ struct sequence {
 	struct detok *detok;               /* owned */
 	struct stop_scan *stop;            /* owned; NULL = no stop strings */
 	struct buf text;                   /* held back: it may begin a stop string */
-	int32_t *generated;                /* owned (max_tokens); NULL with beams */
+	int32_t *generated;                /* owned (max_tokens); unused with beams */
 	size_t n_generated;                /* with beams, of all choices, known at the end */
 	size_t n_prefilled;                /* of the prompt */
+	size_t n_fed;                      /* of those generated, into kv; not with beams */
+	size_t n_echoed;                   /* of the prompt, reported */
+	int64_t last_token_ns;             /* when the latest came */
+	bool put_off;                      /* lost its memory and waits for its turn to come again */
 	struct rng rng; /* one draw a token, so that a draw depends on seed and step alone */
 	bool stop_found;
 	enum serve_finish finish; /* FINISH_NONE while it goes on */
@@ -65,9 +71,16 @@ enum err sequence_check(
 /* A waiting sequence for a request that was checked; costs little memory. ERR_MEM. */
 enum err sequence_new(
         const struct serve_request *r, const struct model_info *info, size_t context, struct sequence **out);
-/* Everything a running one needs, so that its steps allocate nothing. ERR_MEM: to be ended with that error.
- */
-enum err sequence_begin(struct sequence *q, const struct model *m, const struct tokenizer *t);
+/* Everything a running one needs but the pages of pool, so that its steps allocate nothing; pool is NULL when
+ * n_positions is 0. Also of one that was put off. ERR_MEM: to be ended with that error. */
+enum err sequence_begin(
+        struct sequence *q, const struct model *m, struct kv_pool *pool, const struct tokenizer *t);
+/* Give its pages back for others. Begun again it computes the same once more, without reporting anything
+ * twice: sampled tokens are fed as they were, beams start afresh. */
+void sequence_put_off(struct sequence *q);
+/* Pages that it needs, as far as it is known by now, for the next token of each row. */
+size_t sequence_pages(const struct sequence *q, const struct model_info *info, size_t page_tokens);
+struct prefix_prompt sequence_prompt(const struct sequence *q);
 /* Not yet submitted: nothing is called or released. NULL is allowed. */
 void sequence_free(struct sequence *q);
 
@@ -84,8 +97,9 @@ struct edit_run sequence_run(const struct sequence *q, size_t n_rows);
 void sequence_end(struct sequence *q, enum serve_finish finish, enum err error);
 /* Report prompt token i; logits (V) of the row before it, NULL for the first token. */
 void sequence_echo(struct sequence *q, size_t i, size_t V, const float *logits);
-/* Choose the next token of each row from logits (n_rows, V), which may be overwritten, and end the sequence
- * where it ends. Without beams the token is reported. */
+/* Its rows' tokens have been fed. Choose the next of each from logits (n_rows, V), which may be overwritten,
+ * and end the sequence where it ends; one that was put off may have been there before, and goes on with what
+ * it chose then. Without beams the token is reported. */
 void sequence_advance(
         struct sequence *q, const struct model_info *info, struct sampler *sampler, float *logits);
 /* Report the answers of beams, give everything back, call on_done for each choice, free q. It has an end and

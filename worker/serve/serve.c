@@ -5,12 +5,13 @@
  *   serving  serving_main()   batch, keys and values,     submit, cancel, stop     once stopping and nothing
  * is all callbacks               through `work`           left; joined by serve_stop()
  *
- * A sequence is in `waiting`, then in `running`, then in neither; it moves under the lock, by the serving
- * thread. Sequences in `running` are those of the batch. No callback and nothing of the model is called under
- * the lock.
+ * A sequence is in `waiting`, then in `running`, then in neither, unless it is put off and waits once more;
+ * it moves under the lock, by the serving thread. Sequences in `running` are those of the batch. No callback
+ * and nothing of the model is called under the lock.
  */
 #include "worker/serve/serve.h"
 
+#include "core/clock.h"
 #include "core/mem.h"
 #include "worker/serve/batch.h"
 #include "worker/serve/sequence.h"
@@ -28,7 +29,6 @@ struct sequence_list {
 struct serve {
 	/* constant once started */
 	struct serve_options options;
-	size_t context; /* tokens a sequence can have: the model's, or less where kv_bytes holds less */
 	pthread_t thread;
 
 	/* any thread */
@@ -46,7 +46,6 @@ struct serve {
 
 	/* the serving thread's */
 	struct batch *batch; /* owned */
-	size_t kv_used;      /* bytes reserved by the running */
 };
 
 static void list_append(struct sequence_list *l, struct sequence *q)
@@ -58,6 +57,19 @@ static void list_append(struct sequence_list *l, struct sequence *q)
 	else
 		l->first = q;
 	l->last = q;
+	l->n++;
+	l->n_rows += q->n_rows;
+}
+
+static void list_prepend(struct sequence_list *l, struct sequence *q)
+{
+	q->prev = NULL;
+	q->next = l->first;
+	if (l->first)
+		l->first->prev = q;
+	else
+		l->last = q;
+	l->first = q;
 	l->n++;
 	l->n_rows += q->n_rows;
 }
@@ -97,11 +109,6 @@ static bool is_empty(const struct serve *s)
 }
 
 /* ---- the serving thread ---- */
-
-static size_t bytes_of(const struct serve *s, const struct sequence *q)
-{
-	return q->n_positions ? q->n_rows * kv_bytes(s->options.model, q->n_positions) : 0;
-}
 
 /* False when it is time to end. */
 static bool wait_for_work(struct serve *s)
@@ -153,8 +160,7 @@ static struct sequence *take_next(struct serve *s)
 
 	pthread_mutex_lock(&s->lock);
 	q = s->waiting.first;
-	if (q && (q->n_rows > s->options.max_batch - batch_rows(s->batch) ||
-	                 bytes_of(s, q) > s->options.kv_bytes - s->kv_used))
+	if (q && !batch_has_room(s->batch, q))
 		q = NULL;
 	if (q) {
 		list_remove(&s->waiting, q);
@@ -164,20 +170,19 @@ static struct sequence *take_next(struct serve *s)
 	return q;
 }
 
-/* Into the batch; one whose memory cannot be had goes in too, with its end, and leaves by the same door. */
-static void begin(struct serve *s, struct sequence *q)
+/* Back to the head of the line: it came before all who wait. */
+static void put_off(struct serve *s, struct sequence *q)
 {
-	enum err e = sequence_begin(q, s->options.model, s->options.tokenizer);
-
-	if (e)
-		sequence_end(q, FINISH_ERROR, e);
-	s->kv_used += bytes_of(s, q);
-	batch_add(s->batch, q);
+	pthread_mutex_lock(&s->lock);
+	list_remove(&s->running, q);
+	list_prepend(&s->waiting, q);
+	if (atomic_load(&q->cancelled))
+		s->waiting_cancelled = true;
+	pthread_mutex_unlock(&s->lock);
 }
 
 static void retire(struct serve *s, struct sequence *q)
 {
-	s->kv_used -= bytes_of(s, q);
 	pthread_mutex_lock(&s->lock);
 	list_remove(&s->running, q);
 	pthread_mutex_unlock(&s->lock);
@@ -186,7 +191,18 @@ static void retire(struct serve *s, struct sequence *q)
 
 static void count(struct serve *s, const struct batch_work *work)
 {
+	struct batch_stats batch;
+
+	batch_stats(s->batch, &batch);
 	pthread_mutex_lock(&s->lock);
+	s->stats.kv_pages = batch.pages;
+	s->stats.kv_pages_used = batch.pages_used;
+	s->stats.kv_pages_kept = batch.pages_kept;
+	s->stats.prefix_hits = batch.prefix_hits;
+	s->stats.prefix_tokens = batch.prefix_tokens;
+	s->stats.put_off = batch.n_put_off;
+	s->stats.first_token = batch.first_token;
+	s->stats.next_token = batch.next_token;
 	s->stats.prompt_tokens += work->prompt_tokens;
 	s->stats.generated_tokens += work->generated_tokens;
 	s->stats.steps += work->steps;
@@ -207,34 +223,22 @@ static void *serving_main(void *arg)
 			dismiss(s, q);
 		}
 		while ((q = take_next(s)))
-			begin(s, q);
+			batch_add(s->batch, q);
 		atomic_store(&s->busy, batch_length(s->batch) > 0);
 		batch_step(s->batch, &work);
 		count(s, &work);
 		while ((q = batch_take_ended(s->batch)))
 			retire(s, q);
+		while ((q = batch_take_put_off(s->batch)))
+			put_off(s, q);
+		if (batch_length(s->batch) == 0)
+			count(s, &(struct batch_work){0}); /* what the last have given back */
 		atomic_store(&s->busy, batch_length(s->batch) > 0);
 	}
 	return NULL;
 }
 
 /* ---- start and stop ---- */
-
-/* The most positions whose keys and values fit into max_bytes. */
-static size_t context_within(const struct model *m, size_t max_bytes)
-{
-	size_t low = 0, high = sequence_max_positions(model_info(m));
-
-	while (low < high) {
-		size_t middle = low + (high - low + 1) / 2;
-
-		if (kv_bytes(m, middle) <= max_bytes)
-			low = middle;
-		else
-			high = middle - 1;
-	}
-	return low;
-}
 
 static enum err resolve(struct serve *s, const struct serve_options *options, struct why *why)
 {
@@ -243,15 +247,23 @@ static enum err resolve(struct serve *s, const struct serve_options *options, st
 	s->options = *options;
 	if (s->options.prefill_rows == 0)
 		s->options.prefill_rows = batch_default_prefill_rows(model_info(options->model)->vocab_size);
-	/* Encoders keep nothing. */
-	s->context = model_info(options->model)->kind == MODEL_ENCODER
-	                     ? model_info(options->model)->max_positions
-	                     : context_within(options->model, options->kv_bytes);
-	if (s->context < 2)
-		return why_set(why, ERR_LIMIT,
-		        "%zu bytes for keys and values hold no sequence; two tokens need %zu",
-		        options->kv_bytes, kv_bytes(options->model, 2));
 	return OK;
+}
+
+static enum err open_batch(struct serve *s, struct why *why)
+{
+	const struct serve_options *o = &s->options;
+	enum err e = batch_new(o, &s->batch);
+
+	if (e == ERR_MEM)
+		return why_set(why, e, "the batch (%zu sequences, chunks of %zu rows): %s", o->max_batch,
+		        o->prefill_rows, err_text(e));
+	/* ERR_LIMIT: they do not hold one page */
+	if (e == ERR_LIMIT || batch_context(s->batch, 1) < 2)
+		return why_set(why, ERR_LIMIT,
+		        "%zu bytes for keys and values hold no sequence; two tokens need %zu", o->kv_bytes,
+		        kv_bytes(o->model, 2));
+	return e;
 }
 
 /* Deadlines are on the clock that is never set. */
@@ -285,14 +297,10 @@ enum err serve_start(const struct serve_options *options, struct serve **out, st
 		return why_set(why, ERR_MEM, "out of memory for the serving engine");
 	init_sync(s);
 	e = resolve(s, options, why);
+	if (!e)
+		e = open_batch(s, why);
 	if (e)
 		goto fail;
-	e = batch_new(&s->options, &s->batch);
-	if (e) {
-		why_set(why, e, "the batch (%zu sequences, chunks of %zu rows): %s", s->options.max_batch,
-		        s->options.prefill_rows, err_text(e));
-		goto fail;
-	}
 	if (pthread_create(&s->thread, NULL, serving_main, s)) {
 		e = why_set(why, ERR_LIMIT, "the system allows no further thread");
 		goto fail;
@@ -357,7 +365,7 @@ static enum err enqueue(struct serve *s, struct sequence *q, struct why *why)
 
 enum err serve_submit(struct serve *s, const struct serve_request *request, uint64_t *id, struct why *why)
 {
-	size_t n_rows = sequence_rows_of(request), context = s->context;
+	size_t n_rows = sequence_rows_of(request), context;
 	struct sequence *q;
 	enum err e;
 
@@ -365,14 +373,14 @@ enum err serve_submit(struct serve *s, const struct serve_request *request, uint
 		return why_param(why, ERR_INVALID, "num_beams",
 		        "num_beams is %zu; this server decodes %zu rows at a time", n_rows,
 		        s->options.max_batch);
-	if (n_rows > 1)
-		context = context_within(s->options.model, s->options.kv_bytes / n_rows);
+	context = batch_context(s->batch, n_rows);
 	e = sequence_check(request, model_info(s->options.model), context, why);
 	if (e)
 		return e;
 	e = sequence_new(request, model_info(s->options.model), context, &q);
 	if (e)
 		return why_set(why, e, "out of memory for another request");
+	q->submitted_ns = clock_mono_ns();
 	pthread_mutex_lock(&s->lock);
 	e = enqueue(s, q, why);
 	if (e == OK) {
@@ -406,6 +414,7 @@ void serve_stats(struct serve *s, struct serve_stats *out)
 	*out = s->stats;
 	out->running = s->running.n;
 	out->waiting = s->waiting.n;
+	out->rows = s->running.n_rows;
 	pthread_mutex_unlock(&s->lock);
 }
 

@@ -2,15 +2,18 @@
  * The continuous batcher: requests of all tenants decoded together, one step for all, each row under its own
  * adapter version, by one serving thread that owns the running batch and its KV caches.
  *
- * Requests wait in arrival order until a place in the batch and memory for their keys and values are free.
- * Prompts are taken in chunks between decode steps, so a long one does not stall the others. Thread:
- * start/stop by one; submit and cancel from any. Callbacks run on the serving thread and must not block.
+ * Requests wait in arrival order until a place in the batch and memory for the keys and values of their
+ * prompts are free; more is taken as they grow. When it runs out, the youngest begins once more later, which
+ * shows in nothing but its time. Prompts are taken in chunks between decode steps, so a long one does not
+ * stall the others. Thread: start/stop by one; submit and cancel from any. Callbacks run on the serving
+ * thread and must not block.
  */
 #ifndef REDD_SERVE_SERVE_H
 #define REDD_SERVE_SERVE_H
 
 #include "worker/adapter/adapter.h"
 #include "worker/model/model.h"
+#include "worker/serve/histogram.h"
 #include "worker/text/labels.h"
 #include "worker/text/tokenizer.h"
 
@@ -126,15 +129,24 @@ struct serve_options {
 	const struct tokenizer *tokenizer; /* borrowed */
 	size_t max_batch;    /* rows decoded together: one a request, or as many as it has beams */
 	size_t max_queue;    /* rows waiting beyond the batch's free places; when full: ERR_BUSY */
-	size_t kv_bytes;     /* limit on all KV caches together; what it holds of one is the context */
-	size_t prefill_rows; /* chunk of a prompt between two decode steps; 0 = by the vocabulary */
+	size_t kv_bytes;     /* limit on keys and values together; what it holds of one is the context */
+	size_t prefill_rows; /* chunk of a prompt between two decode steps; 0 = by the vocabulary. Beginnings
+	                        of prompts are kept by the chunk when it is a multiple of 16 */
 };
 
 struct serve;
 struct serve_stats {
 	size_t running, waiting;
 	uint64_t prompt_tokens, generated_tokens, steps;
-	uint64_t batch_rows; /* sum over steps: / steps = mean batch size */
+	uint64_t batch_rows;                           /* sum over steps: / steps = mean batch size */
+	size_t rows;                                   /* that the running take in the batch */
+	size_t kv_pages, kv_pages_used, kv_pages_kept; /* kept: used by beginnings of prompts alone, and
+	                                                  given up when others need them */
+	uint64_t prefix_hits, prefix_tokens; /* prompts that began as an earlier one; tokens not computed for
+	                                        it, which prompt_tokens leaves out */
+	uint64_t put_off; /* times that a running request gave its memory to an older one and began again */
+	struct histogram first_token, next_token; /* from submission to a request's first token, and from
+	                                             token to token; tokens of beams come all at once */
 };
 
 /* ERR_MEM, ERR_LIMIT (kv_bytes hold no sequence), ERR_INVALID; why says which. */

@@ -241,6 +241,61 @@ static void test_forward_agrees_with_the_twin(void **state)
 	at_every_level(forward_cases);
 }
 
+#define PAGE 16
+
+/* x (S, ld) cut into pages, the last one first; the caller frees base and pages. */
+static struct paged_rows paged(const float *x, size_t S, size_t ld, uint32_t **pages)
+{
+	size_t n = S / PAGE + 1;
+	struct paged_rows rows = {.stride = 2 * PAGE * ld, .page_rows = PAGE, .ld = ld};
+
+	rows.base = filled_floats(n * rows.stride, NAN);
+	*pages = malloc(n * sizeof(**pages));
+	assert_non_null(*pages);
+	rows.pages = *pages;
+	for (size_t i = 0; i < n; i++)
+		(*pages)[i] = (uint32_t)(n - 1 - i);
+	for (size_t s = 0; s < S; s++)
+		memcpy(rows.base + (*pages)[s / PAGE] * rows.stride + s % PAGE * ld, x + s * ld,
+		        ld * sizeof(*x));
+	return rows;
+}
+
+static void check_paged(const struct attention *a, size_t T, size_t S, bool with_bias)
+{
+	struct fixture f;
+	struct paged_rows k, v;
+	uint32_t *k_pages, *v_pages;
+	float *o;
+
+	fixture_init(&f, a, T, S, with_bias);
+	o = filled_floats(T * f.ldo, 9);
+	k = paged(f.k, S, f.ldk, &k_pages);
+	v = paged(f.v, S, f.ldv, &v_pages);
+	attention_forward(&f.a, T, S, f.q, f.ldq, f.k, f.ldk, f.v, f.ldv, f.o, f.ldo, NULL, f.scratch);
+	attention_forward_paged(&f.a, T, S, f.q, f.ldq, &k, &v, o, f.ldo, f.scratch);
+	assert_memory_equal(f.o, o, T * f.ldo * sizeof(*o));
+	free(k.base), free(v.base), free(k_pages), free(v_pages), free(o);
+	fixture_fini(&f);
+}
+
+static void paged_cases(void)
+{
+	static const size_t shapes[][2] = {{1, 1}, {1, 16}, {1, 17}, {1, 131}, {1, 300}, {3, 40}, {66, 140}};
+
+	for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+		check_paged(&causal, shapes[i][0], shapes[i][1], false);
+		check_paged(&grouped, shapes[i][0], shapes[i][1], false);
+		check_paged(&biased, shapes[i][0], shapes[i][1], true);
+	}
+}
+
+static void test_pages_show_in_no_bit(void **state)
+{
+	(void)state;
+	at_every_level(paged_cases);
+}
+
 static void backward_cases(void)
 {
 	check_backward(&plain, 9, 13, false);
@@ -320,6 +375,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_forward_agrees_with_the_twin),
+	        cmocka_unit_test(test_pages_show_in_no_bit),
 	        cmocka_unit_test(test_gradients_match_finite_differences),
 	        cmocka_unit_test(test_bits_do_not_depend_on_where_rows_lie),
 	        cmocka_unit_test(test_steep_scores_stay_finite),

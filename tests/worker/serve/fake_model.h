@@ -1,14 +1,15 @@
 /*
  * A model and a detokenizer that are functions of the sequence alone, in place of the real ones: the program
- * that includes this (once) is linked against it. Logits are a hash of adapter, strength, tokens and where
- * the prompt's chunks began, so that an answer shows when anything of that differs; or an adapter spells out
- * what follows. It counts, it fails on demand, and it can be held still.
+ * that includes this (once) is linked against it, but for keys and values, which are the real ones' pages
+ * with a mark a token in them. Logits are a hash of adapter, strength, tokens and where the prompt's chunks
+ * began, so that an answer shows when anything of that differs; or an adapter spells out what follows. It
+ * counts, it fails on demand, and it can be held still.
  */
 #ifndef REDD_TESTS_FAKE_MODEL_H
 #define REDD_TESTS_FAKE_MODEL_H
 
 #include "core/mem.h"
-#include "worker/model/model.h"
+#include "worker/model/kv.h"
 #include "worker/text/tokenizer.h"
 
 #include <math.h>
@@ -20,19 +21,19 @@
 #define FAKE_CONTEXT 96
 #define FAKE_EOS 0
 #define FAKE_KV_BYTES 16 /* a position */
+#define FAKE_PAGE 4      /* positions */
 
 /* Token texts: 1..26 are letters. */
 enum { FAKE_SPACE = 27, FAKE_C3, FAKE_A9, FAKE_E_ACUTE, FAKE_END, FAKE_STOP, FAKE_NEWLINE, FAKE_NO_TEXT };
 
 struct model {
 	struct model_info info;
-	pthread_mutex_t gate;                           /* held by a test: the model stands still */
-	atomic_long fail_prefill, fail_decode, fail_kv; /* the n-th from now fails with ERR_MEM; 0 = none */
+	pthread_mutex_t gate;                  /* held by a test: the model stands still */
+	atomic_long fail_prefill, fail_decode; /* the n-th from now fails with ERR_MEM; 0 = none */
 	atomic_bool not_finite;
-	atomic_size_t kv_live, kv_peak; /* bytes */
-	atomic_size_t max_rows;         /* of a decode step */
+	atomic_size_t kv_peak;  /* pages that were in use at once, seen when a token came */
+	atomic_size_t max_rows; /* of a decode step */
 	atomic_size_t chunks;
-	atomic_size_t copied;     /* tokens, from cache to cache */
 	atomic_size_t classified; /* runs of model_classify(), and the most sequences in one */
 	atomic_size_t max_classified;
 };
@@ -43,13 +44,6 @@ struct adapter_layout {
 	size_t n_prompt, n_script;
 	const int32_t *script;
 	size_t n_labels; /* of its head */
-};
-
-/* One mark a token: what is left out of a copy shows in the hash of all. */
-struct kv {
-	size_t capacity, length;
-	uint64_t source; /* a hash of it; 0 = none */
-	uint64_t marks[FAKE_CONTEXT];
 };
 
 struct serve_workspace {
@@ -84,45 +78,10 @@ const struct model_info *model_info(const struct model *m)
 	return &m->info;
 }
 
-size_t kv_bytes(const struct model *m, size_t n_positions)
+struct kv_shape kv_shape_of(const struct model *m)
 {
 	(void)m;
-	return n_positions * FAKE_KV_BYTES;
-}
-
-enum err kv_new(const struct model *m, size_t n_positions, struct kv **out)
-{
-	struct kv *kv = fake_fails(&fake.fail_kv) ? NULL : mem_calloc(1, sizeof(*kv));
-	size_t live;
-
-	if (!kv)
-		return ERR_MEM;
-	kv->capacity = n_positions;
-	live = atomic_fetch_add(&fake.kv_live, kv_bytes(m, n_positions)) + kv_bytes(m, n_positions);
-	if (live > atomic_load(&fake.kv_peak))
-		atomic_store(&fake.kv_peak, live);
-	*out = kv;
-	return OK;
-}
-
-void kv_free(struct kv *kv)
-{
-	if (kv)
-		atomic_fetch_sub(&fake.kv_live, kv_bytes(&fake, kv->capacity));
-	mem_free(kv);
-}
-
-void kv_copy(struct kv *dst, const struct kv *src, size_t n)
-{
-	memcpy(dst->marks + n, src->marks + n, (src->length - n) * sizeof(src->marks[0]));
-	dst->length = src->length;
-	dst->source = src->source;
-	atomic_fetch_add(&fake.copied, src->length - n);
-}
-
-size_t kv_length(const struct kv *kv)
-{
-	return kv->length;
+	return (struct kv_shape){.n_layers = 1, .width = 2, .page_tokens = FAKE_PAGE};
 }
 
 enum err serve_workspace_new(
@@ -146,10 +105,13 @@ void serve_workspace_free(struct serve_workspace *w)
 
 static inline uint64_t fake_hash(const struct kv *kv)
 {
-	uint64_t h = kv->source;
+	struct paged_rows source = kv_keys(kv, 0, true), own = kv_values(kv, 0, false);
+	uint64_t h = kv->n_source;
 
+	for (size_t i = 0; i < kv->n_source; i++)
+		h = fake_mix(h, (uint64_t)kv_row(&source, i)[1]);
 	for (size_t i = 0; i < kv->length; i++)
-		h = fake_mix(h, kv->marks[i]);
+		h = fake_mix(h, (uint64_t)kv_row(&own, i)[1]);
 	return h;
 }
 
@@ -172,7 +134,12 @@ static inline void fake_logits(const struct kv *kv, const struct edit_run *run, 
 
 static inline void fake_append(struct kv *kv, int32_t token, bool begins_chunk)
 {
-	kv->marks[kv->length++] = (uint64_t)token + 1 + (begins_chunk ? 1000 : 0);
+	struct paged_rows own = kv_values(kv, 0, false);
+	size_t used = kv->pool->n_pages - kv->pool->n_free;
+
+	kv_row(&own, kv->length++)[1] = (float)(token + 1 + (begins_chunk ? 1000 : 0));
+	if (used > atomic_load(&fake.kv_peak))
+		atomic_store(&fake.kv_peak, used);
 }
 
 static inline void fake_pass_gate(void)
@@ -219,6 +186,19 @@ enum err model_classify(const struct model *m, struct serve_workspace *w, size_t
 	return at <= w->max_rows ? OK : ERR_TOO_LARGE;
 }
 
+static inline enum err fake_read_source(struct kv *kv, const int32_t *tokens, size_t n)
+{
+	enum err e = kv_begin_source(kv, n);
+	struct paged_rows source;
+
+	if (e)
+		return e;
+	source = kv_keys(kv, 0, true);
+	for (size_t i = 0; i < n; i++)
+		kv_row(&source, i)[1] = (float)tokens[i];
+	return OK;
+}
+
 enum err model_encode_source(const struct model *m, struct serve_workspace *w, struct kv *kv,
         const int32_t *tokens, size_t n_rows, const struct edit_run *run)
 {
@@ -228,16 +208,14 @@ enum err model_encode_source(const struct model *m, struct serve_workspace *w, s
 		return ERR_MEM;
 	if (n_rows > w->max_rows || run->n_rows != n_rows)
 		return ERR_TOO_LARGE;
-	if (n_rows > kv->capacity)
-		return ERR_TOO_LONG;
-	kv->source = fake_tokens(tokens, n_rows);
-	return OK;
+	return fake_read_source(kv, tokens, n_rows);
 }
 
 enum err model_prefill(const struct model *m, struct serve_workspace *w, struct kv *kv, const int32_t *tokens,
         size_t n_rows, const struct edit_run *run, const size_t *logit_rows, size_t n_logits, float *logits)
 {
 	size_t k = 0;
+	enum err e;
 
 	(void)m;
 	fake_pass_gate();
@@ -245,8 +223,9 @@ enum err model_prefill(const struct model *m, struct serve_workspace *w, struct 
 		return ERR_MEM;
 	if (n_rows > w->max_rows)
 		return ERR_TOO_LARGE;
-	if (kv->length + n_rows > kv->capacity)
-		return ERR_TOO_LONG;
+	e = kv_extend(kv, n_rows);
+	if (e)
+		return e;
 	atomic_fetch_add(&fake.chunks, 1);
 	for (size_t i = 0; i < n_rows; i++) {
 		fake_append(kv, tokens[i], i == 0);
@@ -267,9 +246,12 @@ enum err model_decode(const struct model *m, struct serve_workspace *w, size_t n
 		return ERR_TOO_LARGE;
 	if (n > atomic_load(&fake.max_rows))
 		atomic_store(&fake.max_rows, n);
-	for (size_t i = 0; i < n; i++)
-		if (kvs[i]->length == kvs[i]->capacity || runs[i].n_rows != 1)
-			return ERR_TOO_LONG;
+	for (size_t i = 0; i < n; i++) {
+		enum err e = runs[i].n_rows != 1 ? ERR_INVALID : kv_extend(kvs[i], 1);
+
+		if (e)
+			return e;
+	}
 	for (size_t i = 0; i < n; i++) {
 		fake_append(kvs[i], tokens[i], false);
 		fake_logits(kvs[i], &runs[i], logits + i * FAKE_VOCAB);

