@@ -16,18 +16,15 @@
 #include "core/hash.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "worker/background.h"
 #include "worker/job_turn.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
-#include <unistd.h>
 
 #define LEASE_MS 30000
-#define TRAIN_NICE 10
 
 /* What a tenant with jobs in the pool has had of it. */
 struct share {
@@ -262,21 +259,12 @@ static void wait_for_work(struct pool *p, struct trainer *t)
 	pthread_cond_wait(&p->work, &p->lock);
 }
 
-/* Serving and the loop come first: the kernel gives a batch thread what they leave. */
-static void yield_to_others(void)
-{
-	const struct sched_param param = {0};
-
-	(void)sched_setscheduler(0, SCHED_BATCH, &param);
-	(void)setpriority(PRIO_PROCESS, (id_t)gettid(), TRAIN_NICE);
-}
-
 static void *trainer_main(void *arg)
 {
 	struct trainer *t = arg;
 	struct pool *p = t->pool;
 
-	yield_to_others();
+	background_enter(); /* serving and the loop come first */
 	pthread_mutex_lock(&p->lock);
 	while (!p->stopping || p->n_taken > 0) {
 		struct place *place;

@@ -21,7 +21,7 @@ static struct serve *start(size_t max_queue)
 	        .model = &fake,
 	        .max_batch = 4,
 	        .max_queue = max_queue,
-	        .kv_bytes = 3 * FAKE_CONTEXT * FAKE_KV_BYTES,
+	        .kv_bytes = FAKE_CONTEXT * FAKE_KV_BYTES, /* so that some are put off */
 	        .prefill_rows = 8,
 	};
 	struct serve *s = NULL;
@@ -45,6 +45,7 @@ static void *client_main(void *arg)
 		a->request.ignore_eos = rng_below(&r, 2);
 		a->request.beams =
 		        (struct beam_params){.n_beams = 1 + rng_below(&r, MAX_BEAMS), .length_penalty = 1};
+		a->request.adapter.version = rng_below(&r, 3);
 		a->request.n_choices = 1 + rng_below(&r, a->request.beams.n_beams);
 		c->taken[i] = serve_submit(c->s, &a->request, &a->id, NULL) == OK;
 		if (rng_below(&r, 3) == 0)
