@@ -1,6 +1,7 @@
 /*
  * See batch.h. A prompt's chunks begin at multiples of prefill_rows from its own start, whatever the others
- * do: so its numbers do not depend on them. Prompts take turns, a chunk each.
+ * do: so its numbers do not depend on them. Prompts take turns, a chunk each; a step has one chunk, or
+ * several short prompts that take no longer.
  */
 #include "worker/serve/batch.h"
 
@@ -14,6 +15,8 @@
 #define BATCH_LOGIT_BYTES ((size_t)64 << 20)
 #define BATCH_MIN_ROWS 16
 #define BATCH_MAX_ROWS 256
+/* Rows that a pass over the weights is worth, however few it has. */
+#define BATCH_PASS_ROWS 32
 
 struct batch {
 	const struct model *model;         /* borrowed */
@@ -287,14 +290,29 @@ static bool in_prompt(const struct sequence *q)
 	return q->finish == FINISH_NONE && !q->put_off && q->n_prefilled < q->request.n_prompt;
 }
 
-/* The next sequence whose turn it is, NULL when all prompts are through. */
-static struct sequence *take_turn(struct batch *b)
+/* Rows of the next pass over q's prompt, at most; an encoder reads all of it at once. */
+static size_t chunk_rows(const struct batch *b, const struct sequence *q)
 {
+	size_t left = q->request.n_prompt - q->n_prefilled;
+
+	return left < b->prefill_rows || b->info->kind == MODEL_SEQ2SEQ ? left : b->prefill_rows;
+}
+
+/* The next sequence whose turn it is, NULL when all prompts are through. *budget: what the step has left for
+ * prompts; the first always has its turn, others when they come within it. */
+static struct sequence *take_turn(struct batch *b, size_t *budget)
+{
+	size_t whole = b->prefill_rows + BATCH_PASS_ROWS;
+
 	for (size_t i = 0; i < b->n_seqs; i++) {
-		size_t at = (b->turn + i) % b->n_seqs;
+		size_t at = (b->turn + i) % b->n_seqs, cost;
 
 		if (!in_prompt(b->seqs[at]))
 			continue;
+		cost = chunk_rows(b, b->seqs[at]) + BATCH_PASS_ROWS;
+		if (cost > *budget && *budget < whole)
+			return NULL;
+		*budget -= cost < *budget ? cost : *budget;
 		b->turn = at + 1;
 		return b->seqs[at];
 	}
@@ -363,7 +381,7 @@ static void prefill_chunk(struct batch *b, struct sequence *q, struct batch_work
 
 	take_prefix(b, q, &prompt);
 	first = q->n_prefilled;
-	n_rows = r->n_prompt - first < b->prefill_rows ? r->n_prompt - first : b->prefill_rows;
+	n_rows = chunk_rows(b, q);
 	if (!make_room(b, q, kv_lacks_pages(sequence_kv(q, 0), n_rows)))
 		return;
 	run = sequence_run(q, n_rows);
@@ -472,6 +490,7 @@ static void decode(struct batch *b, struct batch_work *work)
 
 void batch_step(struct batch *b, struct batch_work *work)
 {
+	size_t budget = b->prefill_rows + BATCH_PASS_ROWS;
 	struct sequence *q;
 
 	for (size_t i = 0; i < b->n_seqs; i++)
@@ -481,10 +500,10 @@ void batch_step(struct batch *b, struct batch_work *work)
 		classifier_step(b->classifier, b->workspace, b->seqs, b->n_seqs, work);
 		return;
 	}
-	q = take_turn(b);
-	if (q && b->info->kind == MODEL_SEQ2SEQ)
-		prefill_source(b, q, work);
-	else if (q)
-		prefill_chunk(b, q, work);
+	while ((q = take_turn(b, &budget)))
+		if (b->info->kind == MODEL_SEQ2SEQ)
+			prefill_source(b, q, work);
+		else
+			prefill_chunk(b, q, work);
 	decode(b, work);
 }

@@ -1,7 +1,7 @@
 /*
  * The running batch: its sequences, the pages of their keys and values, the arrays of a step, and the step
- * itself: at most one chunk of one prompt, then one token for every sequence whose prompt is through. Nothing
- * is allocated in a step but pages of the pool, and those that prefixes keep.
+ * itself: a chunk of a prompt, or short prompts in its stead, then one token for every sequence whose prompt
+ * is through. Nothing is allocated in a step but pages of the pool, and what keeps prefixes.
  *
  * Sequences take pages as they grow. When none is left, beginnings of prompts that are kept for later go
  * first, then the youngest sequence is put off, to begin once more; the oldest always goes on, so that each

@@ -249,6 +249,30 @@ static void test_prompts_take_turns(void **state)
 	mem_free(a);
 }
 
+/* Passes over few rows cost less than a chunk, but not as little as their rows. */
+static void test_short_prompts_share_a_step(void **state)
+{
+	struct answer *a = answers_new(6);
+	struct serve *s = start(6, 0, 6 * FAKE_CONTEXT, 96);
+	struct serve_stats stats;
+
+	(void)state;
+	pthread_mutex_lock(&fake.gate);
+	for (size_t i = 0; i < 6; i++) {
+		answer_init(&a[i], 10, 2, i);
+		a[i].request.ignore_eos = true;
+		answer_submit(&a[i], s);
+	}
+	pthread_mutex_unlock(&fake.gate);
+	for (size_t i = 0; i < 6; i++)
+		answer_wait(&a[i]);
+	serve_stats(s, &stats);
+	assert_int_equal(stats.batch_rows, 6);
+	assert_in_range(stats.steps, 2, 3); /* three at a time; one may have begun before the others came */
+	serve_stop(s, 0);
+	mem_free(a);
+}
+
 static void test_statistics_add_up(void **state)
 {
 	struct answer *a = answers_new(3);
@@ -453,6 +477,7 @@ int main(void)
 	        cmocka_unit_test(test_memory_for_keys_and_values_is_a_limit),
 	        cmocka_unit_test(test_a_long_prompt_does_not_hold_up_the_others),
 	        cmocka_unit_test(test_prompts_take_turns),
+	        cmocka_unit_test(test_short_prompts_share_a_step),
 	        cmocka_unit_test(test_statistics_add_up),
 	        cmocka_unit_test(test_cancel_while_waiting_running_and_done),
 	        cmocka_unit_test(test_cancel_from_a_callback_ends_at_the_next_step),
