@@ -23,6 +23,7 @@
 #define STREAMS 64
 #define PROMPT 16
 #define TOKENS 24
+#define LONG_PROMPT 400
 #define MAX_TENANTS 1000
 #define ROUNDS 9
 #define TRAIN_ROWS 512
@@ -151,6 +152,48 @@ static void compare(struct bench *b, size_t n_streams, const size_t *tenants, si
 		printf("%-48s %9.1f tokens/s of CPU  %6.3f of the first\n", name, median(rate[i], ROUNDS),
 		        median(ratio[i], ROUNDS));
 	}
+}
+
+/* ---- prompts that begin alike ---- */
+
+/* Seconds of the serving thread's until the first token, of a prompt that begins as one seen before, or as
+ * none. */
+static double first_token_of(struct bench *b, uint64_t version)
+{
+	static int32_t prompt[LONG_PROMPT];
+	struct stream stream = {.bench = b};
+	struct serve_request r = {.prompt = prompt,
+	        .n_prompt = LONG_PROMPT,
+	        .adapter = {.version = version},
+	        .strength = 1,
+	        .sample = {.top_p = 1, .repetition_penalty = 1},
+	        .max_tokens = 1,
+	        .ignore_eos = true,
+	        .on_done = on_done,
+	        .arg = &stream};
+	int64_t start = cpu_ns();
+	uint64_t id;
+
+	for (size_t i = 0; i < LONG_PROMPT; i++)
+		prompt[i] = (int32_t)(i * 11 % 100 + 3);
+	if (serve_submit(b->serve, &r, &id, NULL))
+		abort();
+	while (sem_wait(&b->done))
+		;
+	return (double)(cpu_ns() - start) / 1e9;
+}
+
+static void bench_prefixes(struct bench *b)
+{
+	double fresh[ROUNDS], kept[ROUNDS];
+
+	for (uint64_t round = 0; round < ROUNDS; round++) {
+		fresh[round] = first_token_of(b, round + 1);
+		kept[round] = first_token_of(b, round + 1);
+	}
+	printf("prompt of %d tokens, to its first token: %.1f ms of CPU, %.1f ms when its beginning is "
+	       "kept\n",
+	        LONG_PROMPT, 1e3 * median(fresh, ROUNDS), 1e3 * median(kept, ROUNDS));
 }
 
 /* ---- training beside it ---- */
@@ -326,9 +369,11 @@ int main(int argc, char **argv)
 
 	cpu_init(CPU_AVX512);
 	gemm_init();
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	setup(&b, argc > 1 ? argv[1] : "worker/base");
 	compare(&b, 32, adapters, 2, "adapters");
 	compare(&b, STREAMS, tenants, 4, "tenants");
+	bench_prefixes(&b);
 	bench_training_beside(&b);
 	serve_stop(b.serve, 0);
 	mem_free(b.params);

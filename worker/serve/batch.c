@@ -354,9 +354,12 @@ static void take_prefix(struct batch *b, struct sequence *q, const struct prefix
 {
 	size_t n = echoes(q) ? 0 : prefix_adopt(b->prefix, prompt, sequence_kv(q, 0));
 
-	b->stats.prefix_hits += n > 0;
-	b->stats.prefix_tokens += n;
 	q->n_prefilled += n;
+	if (q->was_put_off)
+		return; /* it may be its own */
+	b->stats.prefix_hits += n > 0 && q->n_reused == 0;
+	b->stats.prefix_tokens += n;
+	q->n_reused += n;
 }
 
 /* The prompt is through; logits (V) of its last token. */

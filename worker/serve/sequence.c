@@ -118,7 +118,7 @@ void sequence_put_off(struct sequence *q)
 	q->kv = NULL;
 	q->beams = NULL;
 	q->n_prefilled = q->n_fed = 0;
-	q->put_off = true;
+	q->put_off = q->was_put_off = true;
 }
 
 size_t sequence_pages(const struct sequence *q, const struct model_info *info, size_t page_tokens)
@@ -415,6 +415,7 @@ static void finish_choice(struct sequence *q, size_t k)
 	        .finish = q->finish,
 	        .error = q->error,
 	        .n_prompt = q->request.n_prompt,
+	        .n_reused = q->n_reused,
 	        .n_generated = q->beams ? 0 : q->n_generated,
 	        .outputs = q->outputs,
 	        .n_outputs = q->outputs ? q->n_outputs : 0,

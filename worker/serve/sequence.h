@@ -48,10 +48,12 @@ struct sequence {
 	int32_t *generated;                /* owned (max_tokens); unused with beams */
 	size_t n_generated;                /* with beams, of all choices, known at the end */
 	size_t n_prefilled;                /* of the prompt */
+	size_t n_reused;                   /* of the prompt, from what was kept */
 	size_t n_fed;                      /* of those generated, into kv; not with beams */
 	size_t n_echoed;                   /* of the prompt, reported */
 	int64_t last_token_ns;             /* when the latest came */
-	bool put_off;                      /* lost its memory and waits for its turn to come again */
+	bool was_put_off;
+	bool put_off;   /* lost its memory and waits for its turn to come again */
 	struct rng rng; /* one draw a token, so that a draw depends on seed and step alone */
 	bool stop_found;
 	enum serve_finish finish; /* FINISH_NONE while it goes on */

@@ -89,6 +89,7 @@ struct serve_result {
 	enum serve_finish finish;
 	enum err error; /* with FINISH_ERROR */
 	size_t n_prompt;
+	size_t n_reused; /* of the prompt, kept from an earlier one */
 	size_t n_generated;
 	const char *text; /* borrowed: text that was still held back when it finished */
 	size_t n_text;

@@ -189,6 +189,8 @@ static void test_a_kept_beginning_gives_the_same(void **state)
 	answer_assert_same(&fresh, &again);
 	assert_int_equal(stats_of(s).prefix_tokens, 32); /* four chunks of 8 */
 	assert_int_equal(stats_of(s).prefix_hits, 1);
+	assert_int_equal(fresh.result.n_reused, 0);
+	assert_int_equal(again.result.n_reused, 32);
 	ask(&longer, s, 60, 5); /* its first 37 tokens are the others' */
 	ask(&longer_fresh, other, 60, 5);
 	answer_assert_same(&longer, &longer_fresh);
