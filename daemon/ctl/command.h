@@ -35,8 +35,8 @@ struct command {                           /* tables end with a NULL name */
 };
 
 extern const struct command submit_commands[], preflight_commands[], job_commands[], file_commands[],
-        model_commands[], adapter_commands[], ask_commands[], text_commands[], tenant_commands[],
-        operation_commands[], doctor_commands[];
+        model_commands[], adapter_commands[], ask_commands[], text_commands[], webhook_commands[],
+        tenant_commands[], operation_commands[], doctor_commands[];
 
 /* Options of lists (limit, after) and of what is saved to a file (output). */
 extern const struct args_option list_options[], output_options[];

@@ -144,6 +144,7 @@ static void say_values(const struct line *l, const char *kind, size_t n)
 	        {"MODEL", "/v1/models?limit=1000", "id", "parent", false},
 	        {"MODEL", "/v1/aliases", "id", "model", false},
 	        {"ALIAS", "/v1/aliases", "id", "model", false},
+	        {"WEBHOOK", "/v1/webhook_endpoints?limit=100", "id", "name", false},
 	        {"TENANT", "/v1/admin/tenants?limit=1000", "name", "id", true},
 	};
 
@@ -174,6 +175,7 @@ static bool say_words(const struct line *l, const char *option)
 	        {"layers", "all"},
 	        {"purpose", "fine-tune"},
 	        {"adapter", "red"},
+	        {"event", "succeeded failed cancelled"},
 	};
 	char word[32];
 

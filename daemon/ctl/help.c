@@ -29,6 +29,7 @@ static const struct {
         {NULL, adapter_commands},
         {"Asking", ask_commands},
         {NULL, text_commands},
+        {"Webhooks", webhook_commands},
         {"Tenants, with the admin key", tenant_commands},
         {"Operation", operation_commands},
         {NULL, doctor_commands},

@@ -7,7 +7,7 @@
 
 #define TENANTS "/v1/admin/tenants"
 
-static const struct args_option add_options[] = {
+static const struct args_option limit_options[] = {
         {"queued-jobs", 0, "N", "At most so many unfinished jobs; -1 = no limit (as for all of these)."},
         {"running-jobs", 0, "N", "At most so many jobs running at once."},
         {"file-bytes", 0, "N", "At most so many bytes of files."},
@@ -25,11 +25,11 @@ static const char *const limits[][2] = {
 };
 #define N_LIMITS (sizeof(limits) / sizeof(limits[0]))
 
-static enum err tenant_body(const struct args *a, json_t **out, struct why *why)
+/* The limits of the command line; an empty object when there are none. */
+static enum err limits_json(const struct args *a, json_t **out, struct why *why)
 {
-	json_t *body = json_pack("{s:s, s:{}}", "name", a->operands[0], "limits");
-	json_t *given = json_object_get(body, "limits");
-	enum err e = body ? OK : args_wrong(why, "the name is not UTF-8");
+	json_t *given = json_object();
+	enum err e = given ? OK : ERR_MEM;
 
 	for (size_t i = 0; i < N_LIMITS && !e; i++) {
 		int64_t v = 0;
@@ -39,10 +39,23 @@ static enum err tenant_body(const struct args *a, json_t **out, struct why *why)
 		        json_object_set_new(given, limits[i][1], json_integer(v)) < 0)
 			e = ERR_MEM;
 	}
-	if (e) {
-		json_decref(body);
+	if (e)
+		json_decref(given);
+	else
+		*out = given;
+	return e;
+}
+
+static enum err tenant_body(const struct args *a, json_t **out, struct why *why)
+{
+	json_t *given = NULL, *body;
+	enum err e = limits_json(a, &given, why);
+
+	if (e)
 		return e;
-	}
+	body = json_pack("{s:s, s:o}", "name", a->operands[0], "limits", given);
+	if (!body)
+		return args_wrong(why, "the name is not UTF-8");
 	if (!json_object_size(given))
 		json_object_del(body, "limits");
 	*out = body;
@@ -183,6 +196,30 @@ static enum err run_show(struct ctl *ctl, struct why *why)
 	return e ? e : command_show(ctl, path, print_tenant, why);
 }
 
+static enum err run_limit(struct ctl *ctl, struct why *why)
+{
+	json_t *given = NULL, *body = NULL, *reply = NULL;
+	char path[1024];
+	enum err e = limits_json(&ctl->args, &given, why);
+
+	if (e)
+		return e;
+	body = json_pack("{s:o}", "limits", given);
+	if (!json_object_size(given))
+		e = args_wrong(why, "no limit is given");
+	if (!e)
+		e = tenant_path(ctl, "", path, sizeof(path), why);
+	if (!e)
+		e = client_request(ctl->client, "POST", path, body, &reply, why);
+	if (!e && ctl->json)
+		command_print_json(reply);
+	else if (!e)
+		print_tenant(ctl, reply);
+	json_decref(body);
+	json_decref(reply);
+	return e;
+}
+
 static enum err run_remove(struct ctl *ctl, struct why *why)
 {
 	char *id = NULL;
@@ -252,10 +289,12 @@ static enum err run_key_remove(struct ctl *ctl, struct why *why)
 
 const struct command tenant_commands[] = {
         {"tenant add", "NAME", "Create a tenant and print its key",
-                "The key is shown this once and stored hashed.", add_options, 1, 1, true, run_add},
+                "The key is shown this once and stored hashed.", limit_options, 1, 1, true, run_add},
         {"tenant list", "", "List tenants with their limits", NULL, list_options, 0, 0, true, run_list},
         {"tenant show", "TENANT", "Show one tenant", "TENANT is its id or its name.", NULL, 1, 1, true,
                 run_show},
+        {"tenant limit", "TENANT", "Change those of a tenant's limits that are given",
+                "0 is the daemon's default. In force at once.", limit_options, 1, 1, true, run_limit},
         {"tenant remove", "TENANT", "Erase a tenant and all that is theirs", "TENANT is its id or its name.",
                 NULL, 1, 1, true, run_remove},
         {"key add", "TENANT", "Give a tenant a further key and print it",

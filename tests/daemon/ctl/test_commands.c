@@ -109,7 +109,7 @@ static void test_exit_codes_tell_how_it_ended(void **state)
 	assert_int_equal(shell("redctl alias set one"), 2);
 	assert_int_equal(shell("redctl jobs --limit 0"), 2);
 	assert_int_equal(shell("redctl tenant nonsense"), 2);
-	expect_err("add, list, show, remove");
+	expect_err("add, list, show, limit, remove");
 	assert_int_equal(shell("redctl --url http://127.0.0.1:1 jobs"), 3);
 	assert_int_equal(shell("redctl jobs --help"), 0);
 	expect_out("Usage: redctl jobs");
@@ -272,6 +272,9 @@ static void test_admin_manages_tenants_and_keys(void **state)
 	must_shell(
 	        "redctl tenant add bob --queued-jobs 3 --file-bytes -1 >/dev/null; redctl tenant show bob");
 	expect_out("queued-jobs     3\nrunning-jobs    the daemon's default\nfile-bytes      none\n");
+	must_shell("redctl tenant limit bob --file-bytes 5 --running-jobs 1");
+	expect_out("queued-jobs     3\nrunning-jobs    1\nfile-bytes      5\n");
+	assert_int_equal(shell("redctl tenant limit bob"), 2);
 	must_shell("redctl tenant list");
 	expect_out("alice");
 	must_shell("k=$(redctl key add bob) && redctl --key $k jobs >/dev/null && redctl key list bob");
@@ -283,6 +286,27 @@ static void test_admin_manages_tenants_and_keys(void **state)
 	must_shell("redctl tenant remove bob");
 	assert_int_equal(shell("redctl tenant show bob"), 1);
 	expect_err("there is no tenant \"bob\"");
+}
+
+static void test_webhooks_are_managed(void **state)
+{
+	char id[64];
+
+	(void)state;
+	must_shell("redctl webhook add ended https://example.com/x --event failed");
+	assert_memory_equal(out, "whsec_", 6);
+	must_shell("redctl webhooks | sed -n '2s/ .*//p'");
+	take_line(id, sizeof(id));
+	assert_int_equal(shell("redctl webhook show %s", id), 0);
+	expect_out("events          failed\n");
+	assert_int_equal(
+	        shell("redctl webhook change %s --event succeeded --event cancelled --name n", id), 0);
+	expect_out("events          succeeded cancelled\n");
+	assert_int_equal(shell("redctl webhook change %s", id), 2);
+	assert_int_equal(shell("redctl webhook rotate %s --keep-old", id), 0);
+	assert_memory_equal(out, "whsec_", 6);
+	assert_int_equal(shell("redctl webhook delete %s && redctl webhook show %s", id, id), 1);
+	assert_int_equal(shell("redctl webhook add x ftp://example.com"), 1);
 }
 
 static void test_any_route_can_be_asked(void **state)
@@ -349,6 +373,7 @@ int main(void)
 	        cmocka_unit_test(test_jobs_pause_resume_and_end),
 	        cmocka_unit_test(test_tokens_go_there_and_back),
 	        cmocka_unit_test(test_admin_manages_tenants_and_keys),
+	        cmocka_unit_test(test_webhooks_are_managed),
 	        cmocka_unit_test(test_any_route_can_be_asked),
 	        cmocka_unit_test(test_doctor_finds_a_healthy_daemon_and_what_ails_it),
 	};
