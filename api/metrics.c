@@ -94,39 +94,83 @@ static enum err write_store(struct exchange *x, struct buf *b)
 	return e;
 }
 
+struct number {
+	const char *type, *name, *help;
+	double value;
+};
+
+static enum err write_numbers(struct buf *b, const struct number *all, size_t n)
+{
+	enum err e = OK;
+
+	for (size_t i = 0; i < n && !e; i++)
+		e = plain(b, all[i].type, all[i].name, all[i].help, all[i].value);
+	return e;
+}
+
+static enum err durations(struct buf *b, const char *name, const char *help, const struct histogram *h)
+{
+	return histogram(
+	        b, name, help, HISTOGRAM_BUCKETS - 1, histogram_bounds, h->counts, (double)h->sum_ns / 1e9);
+}
+
+static enum err write_serve(const struct serve_stats *s, struct buf *b)
+{
+	const struct number all[] = {
+	        {"gauge", "redd_requests_running", "Requests in the running batch.", (double)s->running},
+	        {"gauge", "redd_requests_waiting", "Requests waiting for a place in the batch.",
+	                (double)s->waiting},
+	        {"gauge", "redd_batch_rows", "Rows of the running batch.", (double)s->rows},
+	        {"counter", "redd_prompt_tokens_total", "Prompt tokens read.", (double)s->prompt_tokens},
+	        {"counter", "redd_generated_tokens_total", "Tokens generated.", (double)s->generated_tokens},
+	        {"counter", "redd_decode_steps_total", "Decode steps; rows / steps is the mean batch.",
+	                (double)s->steps},
+	        {"counter", "redd_decode_rows_total", "Rows over all decode steps.", (double)s->batch_rows},
+	        {"gauge", "redd_kv_pages", "Pages for keys and values.", (double)s->kv_pages},
+	        {"gauge", "redd_kv_pages_used", "Of them in use.", (double)s->kv_pages_used},
+	        {"gauge", "redd_kv_pages_kept", "Of them held by beginnings of prompts alone.",
+	                (double)s->kv_pages_kept},
+	        {"counter", "redd_prefix_hits_total", "Prompts that began as an earlier one.",
+	                (double)s->prefix_hits},
+	        {"counter", "redd_prefix_tokens_total", "Prompt tokens that were not computed again for it.",
+	                (double)s->prefix_tokens},
+	        {"counter", "redd_requests_put_off_total",
+	                "Times a request gave its memory to an older one and began again.",
+	                (double)s->put_off},
+	};
+	enum err e = write_numbers(b, all, sizeof(all) / sizeof(all[0]));
+
+	if (!e)
+		e = durations(
+		        b, "redd_first_token_seconds", "From a request to its first token.", &s->first_token);
+	if (!e)
+		e = durations(b, "redd_next_token_seconds", "From one token of a request to its next.",
+		        &s->next_token);
+	return e;
+}
+
 static enum err write_worker(const struct worker_stats *s, struct buf *b)
 {
-	const struct {
-		const char *type, *name, *help;
-		double value;
-	} all[] = {
+	const struct number all[] = {
 	        {"gauge", "redd_jobs_running", "Fine-tuning jobs being trained.", (double)s->running_jobs},
 	        {"gauge", "redd_train_threads", "Training threads.", (double)s->n_train_threads},
 	        {"counter", "redd_train_steps_total", "Optimizer steps done.", (double)s->train_steps},
 	        {"counter", "redd_train_tokens_total", "Tokens trained on.", (double)s->train_tokens},
 	        {"gauge", "redd_adapters_resident", "Adapter versions in memory.",
 	                (double)s->adapters_resident},
-	        {"gauge", "redd_requests_running", "Sequences in the running batch.",
-	                (double)s->serve.running},
-	        {"gauge", "redd_requests_waiting", "Sequences waiting for a place in the batch.",
-	                (double)s->serve.waiting},
-	        {"counter", "redd_prompt_tokens_total", "Prompt tokens read.",
-	                (double)s->serve.prompt_tokens},
-	        {"counter", "redd_generated_tokens_total", "Tokens generated.",
-	                (double)s->serve.generated_tokens},
-	        {"counter", "redd_decode_steps_total", "Decode steps; rows / steps is the mean batch.",
-	                (double)s->serve.steps},
-	        {"counter", "redd_decode_rows_total", "Rows over all decode steps.",
-	                (double)s->serve.batch_rows},
+	        {"gauge", "redd_adapter_bytes", "What they take.", (double)s->adapter_bytes},
 	};
 	enum err e = head(b, "gauge", "redd_build_info", "Version and the kernels that run.");
 
 	if (!e)
 		e = buf_printf(b, "redd_build_info{version=\"" REDD_VERSION "\",gemm=\"%s\",cpu=\"%s\"} 1\n",
 		        s->gemm_kernel ? s->gemm_kernel : "", s->cpu ? s->cpu : "");
-	for (size_t i = 0; !e && i < sizeof(all) / sizeof(all[0]); i++)
-		e = plain(b, all[i].type, all[i].name, all[i].help, all[i].value);
-	return e;
+	if (!e)
+		e = write_numbers(b, all, sizeof(all) / sizeof(all[0]));
+	if (!e)
+		e = durations(b, "redd_adapter_load_seconds",
+		        "How long adapters that were not in memory took to load.", &s->adapter_load);
+	return e ? e : write_serve(&s->serve, b);
 }
 
 /* ---- the process, under the names every exporter uses ---- */

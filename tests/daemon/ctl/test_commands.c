@@ -314,6 +314,16 @@ static void test_any_route_can_be_asked(void **state)
 	(void)state;
 	must_shell("redctl metrics | grep -c '^redd_build_info{'");
 	assert_string_equal(out, "1\n");
+	/* An answer of three tokens was given above, all series are of the form, and none comes twice. */
+	must_shell("redctl complete -n 3 -t 0 'Tell me' >/dev/null; redctl metrics -o $D/metrics; "
+	           "grep -c '^redd_first_token_seconds_bucket' $D/metrics; "
+	           "grep '^redd_next_token_seconds_count' $D/metrics; "
+	           "! grep -vE '^(# (HELP|TYPE) [a-z_]+ "
+	           ".+|[a-z_]+(\\{[a-z]+=\"[^\"]*\"(,[a-z]+=\"[^\"]*\")*\\})? "
+	           "[-+0-9.e]+)$' $D/metrics && ! sed 's/ [^ ]*$//' $D/metrics | grep -v '^#' | sort | uniq "
+	           "-d | grep .");
+	assert_memory_equal(out, "18\nredd_next_token_seconds_count ", 33);
+	assert_true(strtod(out + 33, NULL) >= 2);
 	must_shell("redctl api GET models");
 	expect_out("redd-base");
 	must_shell("redctl whoami");
