@@ -126,9 +126,15 @@ check-clients: programs
 	@cd $(OUT)/client && npm ci --silent --no-audit --no-fund
 	@OUT=$(OUT) node $(OUT)/client/run.mjs
 
-bench: ## Measure the machine's limits and redd against them; TRAIN=, VALID= JSONL files add a table of RED's variants
+# Bases of random numbers that `make bench` measures on, and the type they are stored as.
+BENCH_MODELS ?= gpt2-124m:f32 110m:f32 1b:bf16
+
+bench: ## Measure the machine's limits and redd against them; BENCH_MODELS="110m:f32"; TRAIN=, VALID= JSONL files add a table of RED's variants
 bench: $(BENCHES) programs
-	@set -e; for b in $(BENCHES); do $$b; done
+	@set -e; mkdir -p $(BUILD)/bench-models; dirs=; for m in $(BENCH_MODELS); do \
+		dir=$(BUILD)/bench-models/$${m%%:*}; dirs="$$dirs $$dir"; \
+		$(OUT)/bench/make_model $$dir $${m%%:*} $${m##*:}; done; $(OUT)/bench/bench $$dirs; \
+		for b in $(filter-out %/make_model %/bench,$(BENCHES)); do $$b; done
 	@[ -z "$(TRAIN)" ] || OUT=$(OUT) TRAIN=$(TRAIN) VALID=$(VALID) sh tests/bench/variants.sh
 
 fuzz: ## Run each fuzz target for FUZZ_SECONDS (60) under sanitizers; needs clang; finds land in build/fuzz/

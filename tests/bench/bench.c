@@ -1,16 +1,16 @@
 /*
- * What this machine can do, and how near redd comes, measured in one run: float32 products and memory first,
- * then training and decoding on a base (the bundled one, or the directory given as argument). Medians of
- * several rounds. Prints a table, and the same as JSON to build/bench.json.
+ * What this machine can do, and how near redd comes, measured in one run: the limits first (machine.h), then
+ * training, prefill and decoding on the bases whose directories are given. Medians of several rounds. Prints
+ * a table, and the same as JSON to build/bench.json.
  *
  * Threads: one per core for training, each with its own workspace as in the daemon; decoding on one.
  */
 #include "core/clock.h"
 #include "core/mem.h"
 #include "core/rng.h"
+#include "tests/bench/machine.h"
 #include "worker/math/cpu.h"
 #include "worker/math/gemm.h"
-#include "worker/math/skinny.h"
 #include "worker/model/model.h"
 
 #include <jansson.h>
@@ -22,16 +22,20 @@
 
 #define ROUNDS 5
 #define MAX_THREADS 64
-#define TRAIN_ROWS 256
-#define TRAIN_LENGTH 64
+#define TRAIN_ROWS 512
+#define TRAIN_LENGTH 128
+#define TRAIN_REPEATS 2
 #define DECODE_PROMPT 32
-#define DECODE_STEPS 32
+#define DECODE_STEPS 16
 #define MAX_STREAMS 32
+#define PREFILL_ROWS 512
+#define MEMORY_PROBE ((size_t)256 << 20)
 
 struct bench {
-	const char *dir;
+	const char *name; /* of the model */
 	struct model *model;
 	size_t n_threads;
+	double limit[MACHINE_KINDS], bandwidth; /* all cores, 10^9 a second */
 	json_t *results;
 };
 
@@ -51,8 +55,8 @@ static void report(struct bench *b, const char *name, double value, const char *
 {
 	printf("%-58s %10.1f %s\n", name, value, unit);
 	fflush(stdout);
-	json_array_append_new(
-	        b->results, json_pack("{s:s, s:f, s:s}", "name", name, "value", value, "unit", unit));
+	json_array_append_new(b->results, json_pack("{s:s?, s:s, s:f, s:s}", "model", b->name, "name", name,
+	                                          "value", value, "unit", unit));
 }
 
 static float *random_floats(size_t n)
@@ -69,6 +73,51 @@ static float *random_floats(size_t n)
 
 /* ---- the machine ---- */
 
+struct probe {
+	pthread_t thread;
+	enum machine_kind kind;
+	const float *memory; /* NULL: multiply */
+	size_t n;
+	double work;
+};
+
+static void *probe_run(void *arg)
+{
+	struct probe *p = arg;
+
+	if (p->memory)
+		machine_read(p->memory, p->n);
+	p->work = p->memory ? (double)(p->n * sizeof(float)) : machine_round(p->kind);
+	return NULL;
+}
+
+/* The best of several rounds, n_threads at once: a limit is what can be had. In 10^9 a second. */
+static double probe_best(const struct probe *what, size_t n_threads)
+{
+	struct probe p[MAX_THREADS];
+	double best = 0;
+
+	for (int round = 0; round < 2 * ROUNDS; round++) {
+		int64_t t0 = clock_mono_ns();
+		double work = 0, rate;
+
+		for (size_t i = 0; i < n_threads; i++) {
+			p[i] = *what;
+			p[i].n = what->n / n_threads / 64 * 64;
+			p[i].memory = what->memory ? what->memory + i * p[i].n : NULL;
+			if (pthread_create(&p[i].thread, NULL, probe_run, &p[i]))
+				abort();
+		}
+		for (size_t i = 0; i < n_threads; i++) {
+			pthread_join(p[i].thread, NULL);
+			work += p[i].work;
+		}
+		rate = work / (double)(clock_mono_ns() - t0);
+		best = rate > best ? rate : best;
+	}
+	return best;
+}
+
 static double gemm_round(const float *a, const float *b, float *c, size_t n)
 {
 	int64_t t0 = clock_mono_ns();
@@ -77,30 +126,44 @@ static double gemm_round(const float *a, const float *b, float *c, size_t n)
 	return 2.0 * (double)n * (double)n * (double)n / (double)(clock_mono_ns() - t0);
 }
 
-static void bench_machine(struct bench *b)
+static void bench_gemm(struct bench *b)
 {
-	const size_t n = 1024, K = 4096, N = 8192;
+	const size_t n = 1024;
 	float *x = random_floats(n * n), *y = random_floats(n * n), *z = random_floats(n * n);
-	float *w = random_floats(N * K), *v = random_floats(K), *out = random_floats(N);
 	double rate[ROUNDS];
 
 	gemm_round(x, y, z, n);
 	for (int i = 0; i < ROUNDS; i++)
 		rate[i] = gemm_round(x, y, z, n);
-	report(b, "float32 product 1024^3, one thread", median(rate, ROUNDS), "GFLOP/s");
-	for (int i = 0; i < ROUNDS; i++) {
-		int64_t t0 = clock_mono_ns();
-
-		skinny_product(1, N, K, v, K, w, NULL, out, N);
-		rate[i] = (double)(N * K * sizeof(float)) / (double)(clock_mono_ns() - t0);
-	}
-	report(b, "weights streamed by a one-row product, one thread", median(rate, ROUNDS), "GB/s");
+	report(b, "float32 product 1024^3 of OpenBLAS, one thread", median(rate, ROUNDS), "GFLOP/s");
 	mem_free(x);
 	mem_free(y);
 	mem_free(z);
-	mem_free(w);
-	mem_free(v);
-	mem_free(out);
+}
+
+static void bench_machine(struct bench *b)
+{
+	static const char *const names[MACHINE_KINDS] = {"float32", "bf16", "int8"};
+	struct probe memory = {.n = MEMORY_PROBE / sizeof(float)};
+	float *x = random_floats(memory.n);
+	char name[64];
+
+	memory.memory = x;
+	for (enum machine_kind kind = MACHINE_FLOAT32; kind < MACHINE_KINDS; kind++)
+		for (size_t n = 1; n <= b->n_threads; n += b->n_threads > 1 ? b->n_threads - 1 : 1) {
+			double rate = probe_best(&(struct probe){.kind = kind}, n);
+
+			snprintf(name, sizeof(name), "limit: %s multiply-add, %s", names[kind],
+			        n > 1 ? "all cores" : "one core");
+			if (rate > 0)
+				report(b, name, rate, "GOP/s");
+			b->limit[kind] = rate;
+		}
+	report(b, "limit: memory read, one core", probe_best(&memory, 1), "GB/s");
+	b->bandwidth = probe_best(&memory, b->n_threads);
+	report(b, "limit: memory read, all cores", b->bandwidth, "GB/s");
+	mem_free(x);
+	bench_gemm(b);
 }
 
 /* ---- training ---- */
@@ -157,7 +220,7 @@ static void *trainer_run(void *arg)
 	        .lengths = t->lengths};
 	struct train_sums sums;
 
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < TRAIN_REPEATS; i++)
 		if (model_train(
 		            t->bench->model, t->workspace, &batch, t->layout, t->params, 1, t->grads, &sums))
 			abort();
@@ -179,7 +242,8 @@ static void bench_training(struct bench *b, size_t n_threads, bool half, const c
 				abort();
 		for (size_t i = 0; i < n_threads; i++)
 			pthread_join(t[i].thread, NULL);
-		rate[round] = 4.0 * TRAIN_ROWS * (double)n_threads * 1e9 / (double)(clock_mono_ns() - t0);
+		rate[round] = TRAIN_REPEATS * (double)TRAIN_ROWS * (double)n_threads * 1e9 /
+		              (double)(clock_mono_ns() - t0);
 	}
 	report(b, name, median(rate, ROUNDS), "tokens/s");
 	if (!half)
@@ -236,32 +300,70 @@ static void bench_decoding(struct bench *b, size_t n)
 	mem_free(logits);
 }
 
+static void bench_prefill(struct bench *b)
+{
+	struct edit_run run = {.n_rows = PREFILL_ROWS, .strength = 1};
+	size_t V = model_info(b->model)->vocab_size, last = PREFILL_ROWS - 1;
+	struct serve_workspace *w;
+	struct kv *kv;
+	int32_t prompt[PREFILL_ROWS];
+	float *logits = mem_calloc(V, sizeof(float));
+	double rate[ROUNDS];
+
+	if (!logits || serve_workspace_new(b->model, PREFILL_ROWS, 1, &w) ||
+	        kv_new(b->model, PREFILL_ROWS, &kv))
+		abort();
+	for (size_t i = 0; i < PREFILL_ROWS; i++)
+		prompt[i] = (int32_t)(i * 7 % V);
+	for (int round = 0; round < ROUNDS; round++) {
+		int64_t t0 = clock_mono_ns();
+
+		kv_truncate(kv, 0);
+		if (model_prefill(b->model, w, kv, prompt, PREFILL_ROWS, &run, &last, 1, logits))
+			abort();
+		rate[round] = PREFILL_ROWS * 1e9 / (double)(clock_mono_ns() - t0);
+	}
+	report(b, "prefill, 512 tokens, one thread", median(rate, ROUNDS), "tokens/s");
+	kv_free(kv);
+	serve_workspace_free(w);
+	mem_free(logits);
+}
+
+static void bench_model(struct bench *b, const char *dir)
+{
+	struct why why = {0};
+
+	b->name = dir;
+	if (model_open(dir, &b->model, &why)) {
+		fprintf(stderr, "%s\n", why.message);
+		exit(1);
+	}
+	printf("\n%s: %.1f M parameters\n", dir, (double)model_info(b->model)->n_params / 1e6);
+	bench_training(b, 1, false, "training, all tokens labelled, one thread");
+	bench_training(b, b->n_threads, false, "training, all tokens labelled, all cores");
+	bench_training(b, b->n_threads, true, "training, half of the tokens labelled, all cores");
+	bench_prefill(b);
+	bench_decoding(b, 1);
+	bench_decoding(b, 8);
+	bench_decoding(b, 32);
+	model_close(b->model);
+}
+
 int main(int argc, char **argv)
 {
-	struct bench b = {.dir = argc > 1 ? argv[1] : "worker/base", .results = json_array()};
+	struct bench b = {.results = json_array()};
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-	struct why why = {0};
 
 	cpu_init(CPU_AVX512);
 	gemm_init();
 	b.n_threads = cores < 1 ? 1 : cores > MAX_THREADS ? MAX_THREADS : (size_t)cores;
-	if (model_open(b.dir, &b.model, &why)) {
-		fprintf(stderr, "%s\n", why.message);
-		return 1;
-	}
-	printf("%s: %.1f M parameters; kernels %s, OpenBLAS %s, %zu cores\n", b.dir,
-	        (double)model_info(b.model)->n_params / 1e6, cpu_level_name(cpu_level()), gemm_kernel_name(),
+	printf("kernels %s, OpenBLAS %s, %zu cores\n", cpu_level_name(cpu_level()), gemm_kernel_name(),
 	        b.n_threads);
 	bench_machine(&b);
-	bench_training(&b, 1, false, "training, all tokens labelled, one thread");
-	bench_training(&b, b.n_threads, false, "training, all tokens labelled, all cores");
-	bench_training(&b, b.n_threads, true, "training, half of the tokens labelled, all cores");
-	bench_decoding(&b, 1);
-	bench_decoding(&b, 8);
-	bench_decoding(&b, 32);
+	for (int i = 1; i < argc; i++)
+		bench_model(&b, argv[i]);
 	if (json_dump_file(b.results, "build/bench.json", JSON_INDENT(1)))
 		fprintf(stderr, "build/bench.json could not be written\n");
 	json_decref(b.results);
-	model_close(b.model);
 	return 0;
 }
