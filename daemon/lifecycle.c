@@ -135,7 +135,7 @@ static enum err open_worker(struct lifecycle *l, struct why *why)
 		return e;
 	options.model_dir = l->places.model_dir;
 	options.model_name = l->places.model_name;
-	cpu_init(CPU_AVX512);
+	cpu_init(CPU_BEST);
 	gemm_init();
 	return worker_open(&options, l->store, &l->worker, why);
 }

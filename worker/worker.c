@@ -137,7 +137,7 @@ enum err worker_open(
 
 	if (!w)
 		return ERR_MEM;
-	cpu_init(CPU_AVX512);
+	cpu_init(CPU_BEST);
 	gemm_init();
 	w->options = *options;
 	fill_defaults(&w->options);

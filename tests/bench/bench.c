@@ -354,7 +354,7 @@ int main(int argc, char **argv)
 	struct bench b = {.results = json_array()};
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
-	cpu_init(CPU_AVX512);
+	cpu_init(CPU_BEST);
 	gemm_init();
 	b.n_threads = cores < 1 ? 1 : cores > MAX_THREADS ? MAX_THREADS : (size_t)cores;
 	printf("kernels %s, OpenBLAS %s, %zu cores\n", cpu_level_name(cpu_level()), gemm_kernel_name(),

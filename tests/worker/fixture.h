@@ -80,7 +80,7 @@ static inline int fixture_setup(void **state)
 	fixture_must(store_open(f->dir, &f->store, &why), &why);
 	fixture_must(store_tenant_create(f->store, "ann", NULL, &f->ann), &why);
 	fixture_must(store_tenant_create(f->store, "bob", NULL, &f->bob), &why);
-	cpu_init(CPU_AVX512);
+	cpu_init(CPU_BEST);
 	gemm_init();
 	fixture_must(model_open(BASE_DIR, &f->model, &why), &why);
 	fixture_must(tokenizer_open(BASE_DIR, &f->tokenizer, &why), &why);

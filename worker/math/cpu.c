@@ -16,12 +16,18 @@ static enum cpu_level detect(void)
 	if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512vl") ||
 	        !__builtin_cpu_supports("avx512dq"))
 		return CPU_AVX2;
-	return CPU_AVX512;
+	if (!__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vnni"))
+		return CPU_AVX512;
+	return __builtin_cpu_supports("avx512bf16") ? CPU_AVX512_BF16 : CPU_AVX512_VNNI;
 }
 
 void cpu_init(enum cpu_level limit)
 {
-	static const struct simd_kernels *const tables[] = {&simd_portable, &simd_avx2, &simd_avx512};
+	static const struct simd_kernels *const tables[] = {[CPU_PORTABLE] = &simd_portable,
+	        [CPU_AVX2] = &simd_avx2,
+	        [CPU_AVX512] = &simd_avx512,
+	        [CPU_AVX512_VNNI] = &simd_avx512_vnni,
+	        [CPU_AVX512_BF16] = &simd_avx512_bf16};
 	enum cpu_level found = detect();
 
 	level = found < limit ? found : limit;
@@ -46,7 +52,7 @@ const struct simd_kernels *simd(void)
 
 const char *cpu_level_name(enum cpu_level l)
 {
-	static const char *const names[] = {"portable", "avx2", "avx512"};
+	static const char *const names[] = {"portable", "avx2", "avx512", "avx512-vnni", "avx512-bf16"};
 
 	return names[l];
 }

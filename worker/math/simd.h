@@ -10,14 +10,40 @@
 #define REDD_MATH_SIMD_H
 
 #include "worker/math/activation.h"
+#include "worker/math/matrix.h"
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+
+/* Scales and integers of a group of a panel of outputs. */
+#define INT8_BLOCK_BYTES (MATRIX_PANEL * (sizeof(float) + MATRIX_GROUP))
+
+/* Quantised rows (n, n_groups * MATRIX_GROUP). */
+struct int8_rows {
+	size_t n, n_groups;
+	const int8_t *q;
+	const float *scales;   /* (n, n_groups) */
+	const int32_t *shifts; /* (n, n_groups) */
+};
 
 struct simd_kernels {
-	/* skinny.h */
+	/* skinny.h. Rows x as rows_bf16() and rows_int8() leave them; elements of the former take
+	 * row_bf16_bytes. */
 	void (*skinny)(size_t M, size_t N, size_t K, const float *restrict x, size_t ldx,
 	        const float *restrict w, const float *restrict bias, float *restrict y, size_t ldy);
+	void (*skinny_bf16)(size_t M, size_t N, size_t K, const void *restrict x, size_t ldx,
+	        const uint16_t *restrict w, const float *restrict bias, float *restrict y, size_t ldy);
+	void (*skinny_int8)(const struct int8_rows *x, size_t N, const char *panels, const float *bias,
+	        float *y, size_t ldy);
+	void (*rows_bf16)(size_t M, size_t K, const float *x, size_t ldx, void *out, size_t ld);
+	void (*rows_int8)(size_t K, const float *x, int8_t *q, float *scales, int32_t *shifts);
+	size_t row_bf16_bytes;
+
+	/* matrix.h. A group: n <= MATRIX_GROUP; returns the scale. Rows of a panel: n <= MATRIX_PANEL. */
+	float (*quantise)(size_t n, const float *x, int8_t *q);
+	void (*unpack_int8)(size_t K, size_t n, const char *panel, float *rows);
+	void (*to_bf16)(size_t n, const float *x, uint16_t *y);
 
 	/* activation.h */
 	void (*activation_forward)(enum activation f, size_t n, const float *x, float *y);
@@ -61,7 +87,7 @@ struct simd_kernels {
 	void (*from_bf16)(size_t n, const void *src, float *dst);
 };
 
-extern const struct simd_kernels simd_portable, simd_avx2, simd_avx512;
+extern const struct simd_kernels simd_portable, simd_avx2, simd_avx512, simd_avx512_vnni, simd_avx512_bf16;
 
 /* The table of cpu_level(). */
 const struct simd_kernels *simd(void);

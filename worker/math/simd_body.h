@@ -9,9 +9,19 @@
 #include "worker/math/simd_formats.h"
 #include "worker/math/simd_rows.h"
 #include "worker/math/simd_skinny.h"
+/* after what it needs */
+#include "worker/math/simd_int8.h"
 
 const struct simd_kernels KERNELS = {
         .skinny = skinny,
+        .skinny_bf16 = skinny_bf16,
+        .skinny_int8 = skinny_int8,
+        .rows_bf16 = rows_bf16,
+        .rows_int8 = rows_int8,
+        .row_bf16_bytes = sizeof(row_bf16),
+        .quantise = quantise,
+        .unpack_int8 = unpack_int8,
+        .to_bf16 = to_bf16,
         .activation_forward = activation_forward_any,
         .activation_backward = activation_backward_any,
         .gated_forward = gated_forward_any,

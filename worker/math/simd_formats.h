@@ -61,3 +61,17 @@ static void from_bf16(size_t n, const void *src, float *dst)
 	for (; i < n; i++)
 		dst[i] = float_of_bits((uint32_t)(p[2 * i] | p[2 * i + 1] << 8) << 16);
 }
+
+/* To the nearest, ties to even; NaN stays NaN. */
+static void to_bf16(size_t n, const float *x, uint16_t *y)
+{
+	for (size_t i = 0; i < n; i++) {
+		uint32_t bits;
+
+		memcpy(&bits, x + i, sizeof(bits));
+		if ((bits & 0x7fffffff) > 0x7f800000)
+			y[i] = (uint16_t)(bits >> 16 | 0x40);
+		else
+			y[i] = (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+	}
+}

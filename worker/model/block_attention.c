@@ -51,9 +51,9 @@ static void project(const struct pass *p, size_t layer, enum attention_kind kind
 		size_t ld, ldraw;
 		float *y = projection(&s->row, i, &ld), *raw = projection(&s->raw, i, &ldraw);
 
-		linear_forward(&w->qkv[i], p->n_rows, p->shared, x, p->m->arch.width, y, ld);
+		linear_forward(&w->qkv[i], &p->linear, p->n_rows, p->shared, x, p->m->arch.width, y, ld);
 		if (s->raw.q)
-			rows_copy(p->n_rows, w->qkv[i].n_out, raw, ldraw, y, ld);
+			rows_copy(p->n_rows, w->qkv[i].w.n_out, raw, ldraw, y, ld);
 		adapter_forward(p->runs, p->n_runs, projection_site(p, layer, kind, i), y, ld);
 	}
 }
@@ -91,7 +91,8 @@ void attention_branch(const struct pass *p, size_t layer, enum attention_kind ki
 	if (kind == ATTENTION_SELF)
 		rotate(p, &s->row, false);
 	p->attend(p, layer, kind, s);
-	linear_forward(&w->out, p->n_rows, p->shared, s->attn, w->out.n_in, t->branch, a->width);
+	linear_forward(
+	        &w->out, &p->linear, p->n_rows, p->shared, s->attn, w->out.w.n_in, t->branch, a->width);
 	branch_join(p, &w->norm, arch_site(a, layer, module_of(kind, MODULE_ATTN_OUT)), &s->branch, t, x_out);
 }
 
@@ -154,8 +155,8 @@ static void project_backward(const struct pass *p, size_t layer, enum attention_
 
 		adapter_backward(p->runs, projection_site(p, layer, kind, i), dy, ld, raw, ldraw, g->grads);
 		if (dx)
-			linear_backward(
-			        &w->qkv[i], p->n_rows, dy, ld, i == begin ? beta : 1, dx, p->m->arch.width);
+			linear_backward(&w->qkv[i], &p->linear, p->n_rows, dy, ld, i == begin ? beta : 1, dx,
+			        p->m->arch.width);
 	}
 }
 
@@ -175,7 +176,7 @@ bool attention_branch_backward(const struct pass *p, size_t layer, enum attentio
 	branch_join_backward(p, &w->norm, out, &s->branch, g, dx);
 	if (g->floor >= out)
 		return false;
-	linear_backward(&w->out, p->n_rows, g->d_branch, a->width, 0, g->d_attn, w->out.n_in);
+	linear_backward(&w->out, &p->linear, p->n_rows, g->d_branch, a->width, 0, g->d_attn, w->out.w.n_in);
 	g->attend_backward(p, layer, kind, s, g);
 	if (shift) {
 		memcpy(g->key_shift, shift, n_keys * sizeof(*shift));

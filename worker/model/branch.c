@@ -10,22 +10,87 @@
 
 #include <string.h>
 
-void linear_forward(
-        const struct linear *l, size_t n_rows, bool shared, const float *x, size_t ldx, float *y, size_t ldy)
+/* Numbers of a panel: as much as a product of its rows still makes up for, and cache holds. */
+#define PANEL_FLOATS ((size_t)1 << 19)
+
+size_t linear_max_inputs(const struct model *m)
 {
-	if (shared) {
-		skinny_product(n_rows, l->n_out, l->n_in, x, ldx, l->w, l->b, y, ldy);
-		return;
-	}
-	gemm_nt(n_rows, l->n_out, l->n_in, x, ldx, l->w, l->n_in, 0, y, ldy);
-	if (l->b)
-		vec_add_rows(n_rows, l->n_out, y, ldy, l->b);
+	const struct arch *a = &m->arch;
+	size_t most = a->n_heads * a->head_dim;
+
+	most = most > a->width ? most : a->width;
+	return most > a->ffn_width ? most : a->ffn_width;
 }
 
-void linear_backward(const struct linear *l, size_t n_rows, const float *dy, size_t lddy, float beta,
-        float *dx, size_t lddx)
+size_t linear_panel_floats(const struct model *m)
 {
-	gemm_nn(n_rows, l->n_in, l->n_out, dy, lddy, l->w, l->n_in, beta, dx, lddx);
+	size_t least = MATRIX_PANEL * linear_max_inputs(m);
+
+	if (m->weights.format == MATRIX_F32)
+		return 0;
+	return least > PANEL_FLOATS ? least : PANEL_FLOATS;
+}
+
+/* Outputs that fit into a panel. */
+static size_t panel_outputs(const struct matrix *w)
+{
+	size_t n = PANEL_FLOATS / w->n_in / MATRIX_PANEL * MATRIX_PANEL;
+
+	return n ? n : MATRIX_PANEL;
+}
+
+static size_t smaller(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+/* y = x w^T. */
+static void product_forward(
+        const struct matrix *w, float *panel, size_t n_rows, const float *x, size_t ldx, float *y, size_t ldy)
+{
+	size_t step = panel_outputs(w), n;
+
+	if (w->format == MATRIX_F32) {
+		gemm_nt(n_rows, w->n_out, w->n_in, x, ldx, w->data, w->n_in, 0, y, ldy);
+		return;
+	}
+	for (size_t begin = 0; begin < w->n_out; begin += step) {
+		n = smaller(step, w->n_out - begin);
+		matrix_unpack(w, begin, n, panel);
+		gemm_nt(n_rows, n, w->n_in, x, ldx, panel, w->n_in, 0, y + begin, ldy);
+	}
+}
+
+void linear_forward(const struct linear *l, const struct linear_scratch *t, size_t n_rows, bool shared,
+        const float *x, size_t ldx, float *y, size_t ldy)
+{
+	struct skinny_rows rows;
+
+	if (shared) {
+		skinny_prepare(l->w.format, n_rows, l->w.n_in, x, ldx, t->rows, &rows);
+		skinny_product(&l->w, 0, l->w.n_out, &rows, l->b, y, ldy);
+		return;
+	}
+	product_forward(&l->w, t->panel, n_rows, x, ldx, y, ldy);
+	if (l->b)
+		vec_add_rows(n_rows, l->w.n_out, y, ldy, l->b);
+}
+
+void linear_backward(const struct linear *l, const struct linear_scratch *t, size_t n_rows, const float *dy,
+        size_t lddy, float beta, float *dx, size_t lddx)
+{
+	const struct matrix *w = &l->w;
+	size_t step = panel_outputs(w), n;
+
+	if (w->format == MATRIX_F32) {
+		gemm_nn(n_rows, w->n_in, w->n_out, dy, lddy, w->data, w->n_in, beta, dx, lddx);
+		return;
+	}
+	for (size_t begin = 0; begin < w->n_out; begin += step, beta = 1) {
+		n = smaller(step, w->n_out - begin);
+		matrix_unpack(w, begin, n, t->panel);
+		gemm_nn(n_rows, w->n_in, n, dy + begin, lddy, t->panel, w->n_in, beta, dx, lddx);
+	}
 }
 
 void norm_forward(const struct arch *a, const struct norm *n, size_t n_rows, const float *x, float *y,

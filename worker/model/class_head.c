@@ -35,14 +35,15 @@ void class_head_forward(const struct class_head *h, const struct class_rows *r, 
 {
 	struct adapter_head w = weights_of(h);
 	size_t C = h->width, L = adapter_layout_head_labels(h->layout);
-	struct linear dense = {.w = w.dense_w, .b = w.dense_b, .n_in = C, .n_out = C};
-	struct linear out = {.w = w.out_w, .b = w.out_b, .n_in = C, .n_out = L};
+	struct linear dense = {{MATRIX_F32, C, C, w.dense_w}, w.dense_b};
+	struct linear out = {{MATRIX_F32, L, C, w.out_w}, w.out_b};
+	struct linear_scratch none = {0};
 
 	drop(h, r, BEFORE_DENSE, r->x);
-	linear_forward(&dense, r->n, shared, r->x, C, r->pre, C);
+	linear_forward(&dense, &none, r->n, shared, r->x, C, r->pre, C);
 	activation_forward(ACT_TANH, r->n * C, r->pre, r->hidden);
 	drop(h, r, BEFORE_OUT, r->hidden);
-	linear_forward(&out, r->n, shared, r->hidden, C, r->outputs, L);
+	linear_forward(&out, &none, r->n, shared, r->hidden, C, r->outputs, L);
 }
 
 /* dw (n_out,n_in) += dy^T x, db (n_out) += the sum of dy's rows. */

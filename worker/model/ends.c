@@ -11,7 +11,8 @@ void transformer_embed(const struct pass *p, const int32_t *tokens, float *x)
 	size_t C = a->width;
 
 	for (size_t i = 0; i < p->n_rows; i++) {
-		memcpy(x + i * C, w->embedding + (size_t)tokens[i] * C, C * sizeof(*x));
+		(void)tensor_read_f32(
+		        w->embedding, (size_t)tokens[i] * C, C, x + i * C); /* of a known type */
 		if (w->types)
 			vec_add(C, x + i * C, w->types + (p->segments ? p->segments[i] : 0) * C);
 		if (w->positions)

@@ -95,6 +95,8 @@ static void model_fill_info(struct model *m, struct hash *hash)
 	        .vocab_size = a->vocab_size,
 	        .max_positions = a->max_positions,
 	        .n_params = m->weights.n_params,
+	        .weights = m->weights.format,
+	        .weight_bytes = m->weights.n_bytes,
 	        .bos_id = a->bos_id,
 	        .decoder_start_id = a->decoder_start_id,
 	        .n_eos = a->n_eos,
@@ -105,6 +107,11 @@ static void model_fill_info(struct model *m, struct hash *hash)
 }
 
 enum err model_open(const char *dir, struct model **out, struct why *why)
+{
+	return model_open_as(dir, MATRIX_F32, out, why);
+}
+
+enum err model_open_as(const char *dir, enum matrix_format weights, struct model **out, struct why *why)
 {
 	struct model *m = mem_calloc(1, sizeof(*m));
 	struct hash hash;
@@ -120,7 +127,7 @@ enum err model_open(const char *dir, struct model **out, struct why *why)
 	if (!e)
 		arch_hash(&m->arch, &hash);
 	if (!e)
-		e = weights_open(dir, &m->arch, &m->weights, &hash, why);
+		e = weights_open(dir, &m->arch, weights, &m->weights, &hash, why);
 	if (!e)
 		e = arch_sites(&m->arch, &m->sites, &m->n_sites);
 	if (!e)

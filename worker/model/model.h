@@ -2,7 +2,8 @@
  * A frozen base model: a Hugging Face directory mapped once and shared by every thread, the table of its
  * family, and the one transformer that runs it forward and backward.
  *
- * Letters: N rows (tokens packed without padding), C width, H heads, V vocabulary. Everything float32.
+ * Letters: N rows (tokens packed without padding), C width, H heads, V vocabulary. Everything float32 but,
+ * where it is asked for, the weights of linear maps.
  * Thread: model_open/close by one; the rest any, as a model is immutable. A workspace belongs to one thread
  * at a time; so does a kv.
  */
@@ -11,6 +12,7 @@
 
 #include "core/err.h"
 #include "worker/adapter/adapter.h"
+#include "worker/math/matrix.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -37,6 +39,8 @@ struct model_info {
 	size_t vocab_size;    /* V, rows of the output head */
 	size_t max_positions; /* context length in tokens */
 	uint64_t n_params;
+	enum matrix_format weights;     /* of the linear maps in memory */
+	uint64_t weight_bytes;          /* what they take */
 	int32_t bos_id;                 /* -1 when there is none */
 	int32_t eos_ids[MODEL_MAX_EOS]; /* config.json's and generation_config.json's */
 	size_t n_eos;
@@ -46,7 +50,11 @@ struct model_info {
 };
 
 /* Map the directory. ERR_NOT_FOUND, ERR_FORMAT, ERR_UNSUPPORTED, ERR_IO, ERR_MEM; why names file and reason.
- */
+ * Every linear map, the output head included, is held in `weights` alone. What is computed with bf16 or int8
+ * weights: serving as skinny.h says; training with the float32 values that they stand for. The fingerprint is
+ * that of the files, so adapters move between formats. */
+enum err model_open_as(const char *dir, enum matrix_format weights, struct model **out, struct why *why);
+/* The same in float32. */
 enum err model_open(const char *dir, struct model **out, struct why *why);
 void model_close(struct model *m);
 const struct model_info *model_info(const struct model *m);

@@ -2,9 +2,11 @@
  * The serving passes: decoders over a KV cache, a chunk of one prompt or one token for each of many
  * sequences, and encoders over whole sequences. See model.h for the face. A chunk's products depend on that
  * chunk alone, an encoder's on one sequence; the rows of a decode step go through kernels whose order of
- * summation no neighbour can change. Thread: the workspace's owner.
+ * summation no neighbour can change, and with weights that are not float32 so do all rows: those kernels read
+ * them as they are. Thread: the workspace's owner.
  */
 #include "core/mem.h"
+#include "worker/math/skinny.h"
 #include "worker/model/class_head.h"
 #include "worker/model/kv.h"
 #include "worker/model/packed.h"
@@ -19,9 +21,16 @@ struct serve_workspace {
 	float *x;                /* (rows,C) */
 	float *picked;           /* (rows,C) */
 	float *attention_scratch;
+	struct linear_scratch linear;
 	struct block_state state;
 	struct block_scratch scratch;
 };
+
+/* Scratch for products; rows of float32 are used where they lie. */
+static size_t rows_bytes(const struct model *m, size_t n_rows)
+{
+	return m->weights.format == MATRIX_F32 ? 1 : skinny_scratch_bytes(n_rows, linear_max_inputs(m));
+}
 
 enum err serve_workspace_new(
         const struct model *m, size_t max_rows, size_t max_seqs, struct serve_workspace **out)
@@ -51,9 +60,10 @@ enum err serve_workspace_new(
 	w->scratch.normed = mem_aligned(n * C, sizeof(float));
 	w->scratch.hidden = mem_aligned(n * F, sizeof(float));
 	w->scratch.branch = mem_aligned(n * C, sizeof(float));
+	w->linear.rows = mem_aligned(rows_bytes(m, n), 1);
 	if (!w->positions || !w->segments || !w->x || !w->picked || !w->attention_scratch || !self->row.q ||
 	        !self->attn || !w->state.ffn.gate || !w->state.ffn.up || !w->scratch.normed ||
-	        !w->scratch.hidden || !w->scratch.branch) {
+	        !w->scratch.hidden || !w->scratch.branch || !w->linear.rows) {
 		serve_workspace_free(w);
 		return ERR_MEM;
 	}
@@ -82,6 +92,7 @@ void serve_workspace_free(struct serve_workspace *w)
 	mem_free(w->scratch.normed);
 	mem_free(w->scratch.hidden);
 	mem_free(w->scratch.branch);
+	mem_free(w->linear.rows);
 	mem_free(w);
 }
 
@@ -166,10 +177,11 @@ static const struct stack *last_stack(const struct model *m)
 }
 
 /* Logits (n,V) of rows x (n,C). One row's must not depend on how many others are wanted. */
-static void logits_of(const struct model *m, size_t n, float *x, float *logits)
+static void logits_of(
+        const struct model *m, const struct serve_workspace *w, size_t n, float *x, float *logits)
 {
 	transformer_final_norm(m, last_stack(m), n, x, x, NULL, NULL);
-	linear_forward(&m->weights.head, n, true, x, m->arch.width, logits, m->arch.vocab_size);
+	linear_forward(&m->weights.head, &w->linear, n, true, x, m->arch.width, logits, m->arch.vocab_size);
 }
 
 enum err model_prefill(const struct model *m, struct serve_workspace *w, struct kv *kv, const int32_t *tokens,
@@ -183,6 +195,8 @@ enum err model_prefill(const struct model *m, struct serve_workspace *w, struct 
 	        .positions = w->positions,
 	        .runs = &whole,
 	        .n_runs = 1,
+	        .shared = m->weights.format != MATRIX_F32,
+	        .linear = w->linear,
 	        .attend = cached_attend,
 	        .context = &cached};
 	size_t C = m->arch.width;
@@ -203,7 +217,7 @@ enum err model_prefill(const struct model *m, struct serve_workspace *w, struct 
 	kv->length += n_rows;
 	for (size_t i = 0; i < n_logits; i++)
 		memcpy(w->picked + i * C, w->x + logit_rows[i] * C, C * sizeof(float));
-	logits_of(m, n_logits, w->picked, logits);
+	logits_of(m, w, n_logits, w->picked, logits);
 	return OK;
 }
 
@@ -218,6 +232,7 @@ enum err model_decode(const struct model *m, struct serve_workspace *w, size_t n
 	        .runs = runs,
 	        .n_runs = n,
 	        .shared = true,
+	        .linear = w->linear,
 	        .attend = cached_attend,
 	        .context = &cached};
 	enum err e = tokens_check(m, tokens, n);
@@ -236,7 +251,7 @@ enum err model_decode(const struct model *m, struct serve_workspace *w, size_t n
 	stack_run(&pass, w);
 	for (size_t i = 0; i < n; i++)
 		kvs[i]->length++;
-	logits_of(m, n, w->x, logits);
+	logits_of(m, w, n, w->x, logits);
 	return OK;
 }
 
@@ -260,6 +275,8 @@ static enum err encode(const struct model *m, struct serve_workspace *w, const i
 	pass->n_rows = n_rows;
 	pass->positions = w->positions;
 	pass->n_runs = 1;
+	pass->shared = m->weights.format != MATRIX_F32;
+	pass->linear = w->linear;
 	pass->attend = packed_attend;
 	pass->context = packed;
 	packed_positions(packed, w->positions);

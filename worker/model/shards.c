@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -195,6 +196,17 @@ const struct tensor *shards_find(const struct shards *s, const char *name)
 			return t;
 	}
 	return NULL;
+}
+
+/* Whole pages alone: the neighbours' ends are in use. */
+void shards_forget(const struct tensor *t)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t begin = ((uintptr_t)t->data + page - 1) / page * page;
+	uintptr_t end = ((uintptr_t)t->data + t->n_bytes) / page * page;
+
+	if (begin < end)
+		(void)madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
 size_t shards_count(const struct shards *s)

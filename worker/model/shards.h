@@ -15,6 +15,8 @@ enum err shards_open(const char *dir, struct shards **out, struct why *why);
 void shards_close(struct shards *s);
 /* A tensor by its exact name, in any shard; NULL when there is none. It points into the mapping. */
 const struct tensor *shards_find(const struct shards *s, const char *name);
+/* Let go of the memory that a mapped tensor takes here; reading it again brings it back from the file. */
+void shards_forget(const struct tensor *t);
 /* The files, one by one (i < count). */
 size_t shards_count(const struct shards *s);
 const struct safetensors *shards_at(const struct shards *s, size_t i);

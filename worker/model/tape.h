@@ -35,6 +35,7 @@ struct tape {
 	float *outputs; /* (HEAD_ROWS, V or labels) */
 	float *attention_scratch;
 	struct block_scratch scratch;
+	struct linear_scratch linear;
 	struct block_grads grads;
 	struct block_state layers[ADAPTER_MAX_LAYERS];
 	size_t bytes;

@@ -157,7 +157,7 @@ static void token_block(struct step *s, const size_t *rows, size_t n)
 		t->targets[i] = b->labels[rows[i]];
 	}
 	transformer_final_norm(m, last, n, t->picked, t->normed, t->mean, t->rstd);
-	linear_forward(&m->weights.head, n, false, t->normed, C, t->outputs, V);
+	linear_forward(&m->weights.head, &t->linear, n, false, t->normed, C, t->outputs, V);
 	cross_entropy(n, V, t->outputs, t->targets, grad_scale, t->losses, t->correct);
 	for (size_t i = 0; i < n; i++) {
 		float weight = b->weights ? b->weights[rows[i]] : 1;
@@ -172,7 +172,7 @@ static void token_block(struct step *s, const size_t *rows, size_t n)
 	}
 	if (grad_scale == 0)
 		return;
-	linear_backward(&m->weights.head, n, t->outputs, V, 0, t->d_normed, C);
+	linear_backward(&m->weights.head, &t->linear, n, t->outputs, V, 0, t->d_normed, C);
 	memset(t->d_picked, 0, n * C * sizeof(float));
 	transformer_final_norm_backward(m, last, n, t->d_normed, t->picked, t->mean, t->rstd, t->d_picked);
 	scatter(end->dx, t->d_picked, rows, n, C);
@@ -286,6 +286,7 @@ static void pass_prepare(struct step *s, size_t k)
 	        .n_runs = 1,
 	        .attend = packed_attend,
 	        .context = &s->packed[k],
+	        .linear = s->tape.linear,
 	        .source = k ? &s->passes[0] : NULL,
 	        .memory = s->tape.memory};
 	packed_positions(&s->packed[k], t->positions);

@@ -61,6 +61,12 @@ struct block_state {
 	struct ffn_state ffn;
 };
 
+/* Scratch of linear maps; what is not needed may be NULL. */
+struct linear_scratch {
+	void *rows;   /* skinny_scratch_bytes(): rows that share a pass, but for float32 weights */
+	float *panel; /* linear_panel_floats(): other rows, likewise */
+};
+
 /* Scratch of a pass. */
 struct block_scratch {
 	float *normed; /* (N,C) */
@@ -79,6 +85,7 @@ struct pass {
 	size_t n_runs;
 	/* Rows of different requests share the pass: sums in an order that no neighbour can change. */
 	bool shared;
+	struct linear_scratch linear;
 	/* From s->row to s->attn: who sees whom is the pass's business. */
 	void (*attend)(const struct pass *p, size_t layer, enum attention_kind kind,
 	        const struct attention_state *s);
@@ -153,12 +160,17 @@ void branch_join_backward(const struct pass *p, const struct norm *norm, size_t 
 void branch_begin_backward(const struct pass *p, const struct norm *norm, const struct branch_state *s,
         const struct block_grads *g, float *dx);
 
-/* y (N, n_out) with row distance ldy. */
-void linear_forward(
-        const struct linear *l, size_t n_rows, bool shared, const float *x, size_t ldx, float *y, size_t ldy);
+/* y (N, n_out) with row distance ldy. shared: a row's sums in an order that no other can change, by
+ * skinny.h; otherwise by gemm.h, for which weights that are not float32 become so a panel at a time. */
+void linear_forward(const struct linear *l, const struct linear_scratch *t, size_t n_rows, bool shared,
+        const float *x, size_t ldx, float *y, size_t ldy);
 /* dx (N, n_in) = dy (N, n_out; row distance lddy) w + beta dx. */
-void linear_backward(const struct linear *l, size_t n_rows, const float *dy, size_t lddy, float beta,
-        float *dx, size_t lddx);
+void linear_backward(const struct linear *l, const struct linear_scratch *t, size_t n_rows, const float *dy,
+        size_t lddy, float beta, float *dx, size_t lddx);
+/* Floats of panel that a model's linear maps need. */
+size_t linear_panel_floats(const struct model *m);
+/* The largest n_in of them. */
+size_t linear_max_inputs(const struct model *m);
 void norm_forward(const struct arch *a, const struct norm *n, size_t n_rows, const float *x, float *y,
         float *mean, float *rstd);
 /* dx accumulated. */

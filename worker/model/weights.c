@@ -1,6 +1,6 @@
 /*
  * Tensors by name from a Hugging Face directory. See weights.h.
- * What is float32 and stored (out,in) is used where it lies in the mapping; the rest is converted once.
+ * What is stored as it is wanted is used where it lies in the mapping; the rest is converted once.
  */
 #include "worker/model/weights.h"
 
@@ -18,10 +18,12 @@
 /* Of a tensor larger than all samples together, so many evenly spaced pieces enter the fingerprint. */
 #define HASH_SAMPLES 16
 #define HASH_SAMPLE_BYTES 4096
+/* Outputs of a matrix converted at a time. */
+#define PACK_ROWS (4 * MATRIX_PANEL)
 
 struct weight_files {
 	struct shards *shards; /* owned */
-	float **converted;     /* owned list of owned arrays */
+	void **converted;      /* owned list of owned arrays */
 	size_t n_converted, cap_converted;
 };
 
@@ -30,8 +32,9 @@ struct loader {
 	const char *dir;
 	const struct arch *arch;
 	struct weight_files *files;
+	enum matrix_format format;
 	struct hash *hash;
-	uint64_t n_params;
+	uint64_t n_params, n_bytes;
 	struct why *why;
 };
 
@@ -82,26 +85,36 @@ static void tensor_hash(struct hash *h, const char *name, const struct tensor *t
 	}
 }
 
-/* An array of n floats that lives as long as the weights. */
-static enum err converted_new(struct weight_files *f, size_t n, float **out)
+/* An array of n elements that lives as long as the weights. */
+static enum err converted_new(struct weight_files *f, size_t n, size_t size, void **out)
 {
-	float *p;
+	void *p;
 
 	if (f->n_converted == f->cap_converted) {
 		size_t cap = f->cap_converted ? 2 * f->cap_converted : 64;
-		float **list = mem_realloc(f->converted, cap, sizeof(*list));
+		void **list = mem_realloc(f->converted, cap, sizeof(*list));
 
 		if (!list)
 			return ERR_MEM;
 		f->converted = list;
 		f->cap_converted = cap;
 	}
-	p = mem_aligned(n, sizeof(*p));
+	p = mem_aligned(n, size);
 	if (!p)
 		return ERR_MEM;
 	f->converted[f->n_converted++] = p;
 	*out = p;
 	return OK;
+}
+
+static enum err floats_new(struct weight_files *f, size_t n, float **out)
+{
+	void *p;
+	enum err e = converted_new(f, n, sizeof(**out), &p);
+
+	if (!e)
+		*out = p;
+	return e;
 }
 
 static enum err tensor_check(
@@ -120,41 +133,112 @@ static enum err tensor_check(
 	return OK;
 }
 
-/* A tensor (rows, cols), or (rows) when cols is 0; with `transposed` it is stored (cols, rows). */
-static enum err tensor_load(
-        struct loader *l, const char *name, size_t rows, size_t cols, bool transposed, const float **out)
+/* Find, check, count and fingerprint a tensor (rows, cols), or (rows) when cols is 0. */
+static enum err tensor_take(
+        struct loader *l, const char *name, size_t rows, size_t cols, const struct tensor **out)
 {
 	const struct tensor *t = tensor_lookup(l, name);
-	size_t n = rows * (cols ? cols : 1);
-	float *own, *raw;
 	enum err e;
 
 	if (!t)
 		return why_set(l->why, ERR_FORMAT, "%s: tensor %s is missing", l->dir, name);
-	e = transposed ? tensor_check(l, name, t, cols, rows) : tensor_check(l, name, t, rows, cols);
+	e = tensor_check(l, name, t, rows, cols);
 	if (e)
 		return e;
-	l->n_params += n;
+	l->n_params += t->n_elements;
 	tensor_hash(l->hash, name, t);
-	if (!transposed && t->type == TENSOR_F32 && (uintptr_t)t->data % sizeof(float) == 0) {
-		*out = (const float *)t->data;
+	*out = t;
+	return OK;
+}
+
+/* As float32 numbers. */
+static enum err floats_load(struct loader *l, const char *name, size_t rows, size_t cols, const float **out)
+{
+	const struct tensor *t;
+	float *own;
+	enum err e = tensor_take(l, name, rows, cols, &t);
+
+	if (e)
+		return e;
+	if (t->type == TENSOR_F32 && (uintptr_t)t->data % sizeof(float) == 0) {
+		*out = t->data;
 		return OK;
 	}
-	e = converted_new(l->files, n, &own);
+	e = floats_new(l->files, t->n_elements, &own);
 	if (e)
 		return e;
 	*out = own;
-	if (!transposed)
-		return tensor_read_f32(t, 0, n, own);
-	raw = mem_aligned(n, sizeof(*raw));
-	if (!raw)
-		return ERR_MEM;
-	e = tensor_read_f32(t, 0, n, raw);
-	if (!e)
-		vec_transpose(cols, rows, raw, own);
-	mem_free(raw);
+	e = tensor_read_f32(t, 0, t->n_elements, own);
+	shards_forget(t);
 	return e;
 }
+
+/* ---- matrices ---- */
+
+/* Rows (n,cols) of a matrix from row `begin` on; `turned` (cols,n) is scratch for those stored (in,out). */
+static enum err rows_read(const struct tensor *t, size_t rows, size_t cols, bool transposed, size_t begin,
+        size_t n, float *turned, float *out)
+{
+	enum err e = OK;
+
+	if (!transposed)
+		return tensor_read_f32(t, begin * cols, n * cols, out);
+	for (size_t k = 0; !e && k < cols; k++)
+		e = tensor_read_f32(t, k * rows + begin, n, turned + k * n);
+	if (!e)
+		vec_transpose(cols, n, turned, out);
+	return e;
+}
+
+static enum err matrix_convert(struct loader *l, const struct tensor *t, bool transposed, struct matrix *m)
+{
+	size_t rows = m->n_out, cols = m->n_in;
+	float *some = mem_aligned(PACK_ROWS * cols, sizeof(*some));
+	float *turned = mem_aligned(transposed ? PACK_ROWS * cols : 1, sizeof(*turned));
+	void *data;
+	enum err e = some && turned ? OK : ERR_MEM;
+
+	if (!e)
+		e = converted_new(l->files, matrix_bytes(m->format, rows, cols), 1, &data);
+	for (size_t n, begin = 0; !e && begin < rows; begin += n) {
+		n = rows - begin < PACK_ROWS ? rows - begin : PACK_ROWS;
+		e = rows_read(t, rows, cols, transposed, begin, n, turned, some);
+		if (!e)
+			matrix_pack(m, begin, n, some, data);
+	}
+	if (!e)
+		m->data = data;
+	mem_free(some);
+	mem_free(turned);
+	shards_forget(t);
+	return e;
+}
+
+/* A matrix (rows, cols) from a tensor that was taken; with `transposed` it is stored (cols, rows). */
+static enum err matrix_from(struct loader *l, const struct tensor *t, size_t rows, size_t cols,
+        bool transposed, struct matrix *out)
+{
+	bool as_it_is = (l->format == MATRIX_F32 && t->type == TENSOR_F32) ||
+	                (l->format == MATRIX_BF16 && t->type == TENSOR_BF16);
+
+	*out = (struct matrix){.format = l->format, .n_out = rows, .n_in = cols};
+	l->n_bytes += matrix_bytes(l->format, rows, cols);
+	if (transposed || !as_it_is || (uintptr_t)t->data % tensor_type_bytes(t->type))
+		return matrix_convert(l, t, transposed, out);
+	out->data = t->data;
+	return OK;
+}
+
+static enum err matrix_load(
+        struct loader *l, const char *name, size_t rows, size_t cols, bool transposed, struct matrix *out)
+{
+	const struct tensor *t;
+	enum err e = tensor_take(l, name, transposed ? cols : rows, transposed ? rows : cols, &t);
+
+	return e ? e : matrix_from(l, t, rows, cols, transposed, out);
+}
+
+/* ---- what the tensors are called ---- */
 
 static const char *module_path(const struct loader *l, size_t layer, enum module module)
 {
@@ -180,15 +264,13 @@ static enum err linear_load(struct loader *l, size_t layer, enum module module, 
 	char path[TENSOR_NAME_SIZE], name[TENSOR_NAME_SIZE];
 	enum err e;
 
-	out->n_in = n_in;
-	out->n_out = n_out;
 	path_format(l, layer, module_path(l, layer, module), path);
 	name_format(name, "%s%s.weight", l->arch->family->prefix, path);
-	e = tensor_load(l, name, n_out, n_in, l->arch->transposed, &out->w);
+	e = matrix_load(l, name, n_out, n_in, l->arch->transposed, &out->w);
 	if (e || !bias)
 		return e;
 	name_format(name, "%s%s.bias", l->arch->family->prefix, path);
-	return tensor_load(l, name, n_out, 0, false, &out->b);
+	return floats_load(l, name, n_out, 0, &out->b);
 }
 
 /* One vector of a norm: by its name, or by the one it had in TensorFlow's checkpoints. */
@@ -200,8 +282,8 @@ static enum err norm_vector_load(
 
 	name_format(full, "%s%s.%s", prefix, path, name);
 	name_format(legacy, "%s%s.%s", prefix, path, old);
-	return tensor_load(l, !tensor_lookup(l, full) && tensor_lookup(l, legacy) ? legacy : full,
-	        l->arch->width, 0, false, out);
+	return floats_load(l, !tensor_lookup(l, full) && tensor_lookup(l, legacy) ? legacy : full,
+	        l->arch->width, 0, out);
 }
 
 /* path is below the family's prefix: "h.0.ln_1". */
@@ -232,9 +314,9 @@ static enum err relative_load(struct loader *l, size_t layer, const float **out)
 
 	path_format(l, layer, s->names->relative_bias, path);
 	name_format(name, "%s%s.weight", a->family->prefix, path);
-	e = tensor_load(l, name, a->relative_buckets, a->n_heads, false, &table);
+	e = floats_load(l, name, a->relative_buckets, a->n_heads, &table);
 	if (!e)
-		e = converted_new(l->files, a->n_heads * (2 * a->relative_distance + 1), &spread);
+		e = floats_new(l->files, a->n_heads * (2 * a->relative_distance + 1), &spread);
 	if (e)
 		return e;
 	relative_spread(a->n_heads, a->relative_buckets, a->relative_distance, !s->causal, table, spread);
@@ -299,7 +381,7 @@ static enum err head_scale(struct loader *l, struct norm *norm)
 {
 	size_t C = l->arch->width;
 	float *scaled;
-	enum err e = converted_new(l->files, C, &scaled);
+	enum err e = floats_new(l->files, C, &scaled);
 
 	if (e)
 		return e;
@@ -316,13 +398,10 @@ static enum err head_load(struct loader *l, struct weights *w)
 
 	if (a->family->kind == MODEL_ENCODER)
 		return OK;
-	w->head.n_in = a->width;
-	w->head.n_out = a->vocab_size;
-	w->head.w = w->embedding;
 	name_format(name, "%s.weight", a->family->head);
 	if (a->head_in_files ? !tensor_lookup(l, name) : a->tied_head)
-		return OK;
-	return tensor_load(l, name, a->vocab_size, a->width, false, &w->head.w);
+		return matrix_from(l, w->embedding, a->vocab_size, a->width, false, &w->head.w);
+	return matrix_load(l, name, a->vocab_size, a->width, false, &w->head.w);
 }
 
 static enum err embedding_load(struct loader *l, struct weights *w)
@@ -333,17 +412,16 @@ static enum err embedding_load(struct loader *l, struct weights *w)
 	enum err e;
 
 	name_format(name, "%s%s.weight", f->prefix, f->embedding);
-	e = tensor_load(l, name, a->vocab_size, a->width, false, &w->embedding);
+	e = tensor_take(l, name, a->vocab_size, a->width, &w->embedding);
 	if (!e && a->positions == POSITIONS_LEARNED) {
 		name_format(name, "%s%s.weight", f->prefix, f->position_embedding);
-		e = tensor_load(
-		        l, name, a->position_offset + a->max_positions, a->width, false, &w->positions);
+		e = floats_load(l, name, a->position_offset + a->max_positions, a->width, &w->positions);
 		if (!e)
 			w->positions += a->position_offset * a->width;
 	}
 	if (!e && a->n_types) {
 		name_format(name, "%s%s.weight", f->prefix, f->type_embedding);
-		e = tensor_load(l, name, a->n_types, a->width, false, &w->types);
+		e = floats_load(l, name, a->n_types, a->width, &w->types);
 	}
 	return e || !f->embedding_norm ? e : norm_load(l, f->embedding_norm, &w->embedding_norm);
 }
@@ -362,11 +440,11 @@ static enum err tensors_load(struct loader *l, struct weights *w)
 	return e ? e : head_load(l, w);
 }
 
-enum err weights_open(
-        const char *dir, const struct arch *arch, struct weights *out, struct hash *hash, struct why *why)
+enum err weights_open(const char *dir, const struct arch *arch, enum matrix_format format,
+        struct weights *out, struct hash *hash, struct why *why)
 {
-	struct weights w = {0};
-	struct loader l = {.dir = dir, .arch = arch, .hash = hash, .why = why};
+	struct weights w = {.format = format};
+	struct loader l = {.dir = dir, .arch = arch, .format = format, .hash = hash, .why = why};
 	enum err e = ERR_MEM;
 
 	w.files = mem_calloc(1, sizeof(*w.files));
@@ -380,6 +458,7 @@ enum err weights_open(
 	if (e)
 		goto fail;
 	w.n_params = l.n_params;
+	w.n_bytes = l.n_bytes;
 	*out = w;
 	return OK;
 fail:

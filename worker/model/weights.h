@@ -1,21 +1,22 @@
 /*
  * The frozen numbers of a base: tensors of a Hugging Face directory found by name, checked by shape, and
- * given to the transformer as float32 rows. Float32 tensors stored (out,in) stay in the mapping, shared with
- * the page cache; others are converted into memory of our own. Internal to model/. Constant after
- * weights_open().
+ * given to the transformer: linear maps as matrices in one format for all, embeddings as they lie in the
+ * files, the rest as float32. What the files hold in that form already, (out,in), stays in the mapping,
+ * shared with the page cache; other tensors are converted into memory of our own once, and their pages of the
+ * mapping let go. Internal to model/. Constant after weights_open().
  */
 #ifndef REDD_MODEL_WEIGHTS_H
 #define REDD_MODEL_WEIGHTS_H
 
 #include "core/hash.h"
+#include "worker/math/matrix.h"
 #include "worker/model/arch.h"
 #include "worker/model/shards.h"
 
 /* y = x w^T + b. */
 struct linear {
-	const float *w; /* (n_out, n_in) */
-	const float *b; /* (n_out) or NULL */
-	size_t n_in, n_out;
+	struct matrix w;
+	const float *b; /* (w.n_out) or NULL */
 };
 
 struct norm {
@@ -43,7 +44,8 @@ struct layer {
 };
 
 struct weights {
-	const float *embedding;                  /* (V,C) */
+	enum matrix_format format;
+	const struct tensor *embedding;          /* (V,C) of a type that tensor_read_f32() reads */
 	const float *positions;                  /* (P,C) from position 0 on; learned positions only */
 	const float *types;                      /* (n_types,C); segments only */
 	struct norm embedding_norm;              /* w NULL = none */
@@ -51,6 +53,7 @@ struct weights {
 	struct linear head;                      /* (V,C); not encoders */
 	struct layer *layers;                    /* (n_layers), owned */
 	uint64_t n_params;
+	uint64_t n_bytes;           /* what the matrices take, in the mapping or in memory of our own */
 	struct weight_files *files; /* owned: mappings and converted tensors */
 };
 
@@ -58,8 +61,8 @@ struct weights {
  * fingerprint of every tensor's name, type, shape and content (of large ones, evenly spaced samples), added
  * to what `hash` has seen. ERR_NOT_FOUND, ERR_FORMAT, ERR_UNSUPPORTED, ERR_IO, ERR_MEM; why names file and
  * tensor. */
-enum err weights_open(
-        const char *dir, const struct arch *arch, struct weights *out, struct hash *hash, struct why *why);
+enum err weights_open(const char *dir, const struct arch *arch, enum matrix_format format,
+        struct weights *out, struct hash *hash, struct why *why);
 void weights_close(struct weights *w);
 
 /* A tensor by its full name, without the family's prefix as checkpoints of the bare model have it, or with

@@ -235,6 +235,6 @@ int main(void)
 	        cmocka_unit_test(test_gradients_match_finite_differences),
 	};
 
-	cpu_init(CPU_AVX512);
+	cpu_init(CPU_BEST);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,19 +6,19 @@ static void test_limit_caps_the_level(void **state)
 	enum cpu_level best;
 
 	(void)state;
-	cpu_init(CPU_AVX512);
+	cpu_init(CPU_BEST);
 	best = cpu_level();
 	cpu_init(CPU_PORTABLE);
 	assert_int_equal(cpu_level(), CPU_PORTABLE);
 	cpu_init(CPU_AVX2);
 	assert_int_equal(cpu_level(), best < CPU_AVX2 ? best : CPU_AVX2);
-	cpu_init(CPU_AVX512);
+	cpu_init(CPU_BEST);
 	assert_int_equal(cpu_level(), best);
 }
 
 static void test_level_is_what_the_processor_reports(void **state)
 {
-	bool wide = false, avx2 = false;
+	bool wide = false, avx2 = false, bytes = false, brief = false;
 
 	(void)state;
 #if defined(__x86_64__)
@@ -26,9 +26,15 @@ static void test_level_is_what_the_processor_reports(void **state)
 	       __builtin_cpu_supports("f16c");
 	wide = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
 	       __builtin_cpu_supports("avx512dq");
+	bytes = wide && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni");
+	brief = bytes && __builtin_cpu_supports("avx512bf16");
 #endif
-	cpu_init(CPU_AVX512);
-	assert_int_equal(cpu_level(), wide ? CPU_AVX512 : avx2 ? CPU_AVX2 : CPU_PORTABLE);
+	cpu_init(CPU_BEST);
+	assert_int_equal(cpu_level(), brief   ? CPU_AVX512_BF16
+	                              : bytes ? CPU_AVX512_VNNI
+	                              : wide  ? CPU_AVX512
+	                              : avx2  ? CPU_AVX2
+	                                      : CPU_PORTABLE);
 }
 
 static void test_levels_have_names(void **state)
@@ -37,6 +43,8 @@ static void test_levels_have_names(void **state)
 	assert_string_equal(cpu_level_name(CPU_PORTABLE), "portable");
 	assert_string_equal(cpu_level_name(CPU_AVX2), "avx2");
 	assert_string_equal(cpu_level_name(CPU_AVX512), "avx512");
+	assert_string_equal(cpu_level_name(CPU_AVX512_VNNI), "avx512-vnni");
+	assert_string_equal(cpu_level_name(CPU_AVX512_BF16), "avx512-bf16");
 }
 
 int main(void)

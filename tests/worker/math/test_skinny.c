@@ -1,30 +1,101 @@
-/* Products with few rows against a double-precision twin, and their promise: neighbours never show. */
+/* Products with few rows against double-precision twins, in every format, and their promise: neighbours
+ * never show. */
 #include "worker/math/skinny.h"
 
 #include "tests/worker/math/twins.h"
 
-static const size_t sizes_k[] = {0, 1, 3, 7, 8, 15, 16, 17, 31, 48, 63, 64, 257};
+static const size_t sizes_k[] = {0, 1, 3, 7, 8, 15, 16, 17, 31, 48, 63, 64, 65, 257};
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-static void check_against_twin(size_t M, size_t N, size_t K, bool with_bias)
+static void *bytes_new(size_t n)
+{
+	void *p = aligned_alloc(64, (n + 64) / 64 * 64);
+
+	assert_non_null(p);
+	memset(p, 0x55, (n + 64) / 64 * 64);
+	return p;
+}
+
+struct product {
+	struct matrix w;
+	void *weights, *scratch;
+	struct skinny_rows rows;
+};
+
+static void product_init(struct product *p, enum matrix_format format, size_t M, size_t N, size_t K,
+        const float *x, size_t ldx, const float *w)
+{
+	p->weights = bytes_new(matrix_bytes(format, N, K));
+	p->w = (struct matrix){format, N, K, p->weights};
+	matrix_pack(&p->w, 0, N, w, p->weights);
+	p->scratch = bytes_new(skinny_scratch_bytes(M, K));
+	skinny_prepare(format, M, K, x, ldx, p->scratch, &p->rows);
+}
+
+static void product_fini(struct product *p)
+{
+	free(p->weights);
+	free(p->scratch);
+}
+
+static float as_bf16(float x)
+{
+	uint32_t bits;
+
+	memcpy(&bits, &x, sizeof(bits));
+	bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+	memcpy(&x, &bits, sizeof(x));
+	return x;
+}
+
+/* Largest magnitude among the group of k. */
+static double group_top(const float *row, size_t K, size_t k)
+{
+	size_t begin = k / MATRIX_GROUP * MATRIX_GROUP;
+	double top = 0;
+
+	for (size_t i = begin; i < K && i < begin + MATRIX_GROUP; i++)
+		top = fmax(top, fabs((double)row[i]));
+	return top;
+}
+
+/* What a number of a row counts as. */
+static double counts_as(enum matrix_format format, bool is_weight, const float *row, size_t K, size_t k)
+{
+	double top;
+
+	if (format == MATRIX_BF16 && (is_weight || cpu_level() == CPU_AVX512_BF16))
+		return (double)as_bf16(row[k]);
+	if (format != MATRIX_INT8)
+		return (double)row[k];
+	top = group_top(row, K, k);
+	return top > 0 ? (double)rintf(row[k] * (127 / (float)top)) * (top / 127) : 0;
+}
+
+static void check_against_twin(enum matrix_format format, size_t M, size_t N, size_t K, bool with_bias)
 {
 	struct rng r = {.state = 100 * M + 10 * N + K};
 	size_t ldx = K + 3, ldy = N + 2;
 	float *x = random_floats(&r, M * ldx, 1), *w = random_floats(&r, N * K, 1);
 	float *bias = random_floats(&r, N, 1), *y = filled_floats(M * ldy, 77);
+	struct product p;
 
-	skinny_product(M, N, K, x, ldx, w, with_bias ? bias : NULL, y, ldy);
+	product_init(&p, format, M, N, K, x, ldx, w);
+	skinny_product(&p.w, 0, N, &p.rows, with_bias ? bias : NULL, y, ldy);
 	for (size_t m = 0; m < M; m++) {
 		for (size_t n = 0; n < N; n++) {
 			double sum = with_bias ? (double)bias[n] : 0;
 
 			for (size_t k = 0; k < K; k++)
-				sum += (double)x[m * ldx + k] * (double)w[n * K + k];
-			assert_close((double)y[m * ldy + n], sum, 1e-6, 2e-7 * (double)(K + 1), "product", n);
+				sum += counts_as(format, false, x + m * ldx, K, k) *
+				       counts_as(format, true, w + n * K, K, k);
+			assert_close((double)y[m * ldy + n], sum, 1e-6, 2e-7 * (double)(K + 1),
+			        matrix_format_name(format), n);
 		}
 		assert_true(y[m * ldy + N] == 77 && y[m * ldy + N + 1] == 77);
 	}
+	product_fini(&p);
 	free(x);
 	free(w);
 	free(bias);
@@ -33,11 +104,15 @@ static void check_against_twin(size_t M, size_t N, size_t K, bool with_bias)
 
 static void all_shapes(void)
 {
-	for (size_t M = 1; M <= 14; M++)
-		for (size_t N = 0; N <= 9; N++)
-			for (size_t i = 0; i < COUNT(sizes_k); i++)
-				check_against_twin(M, N, sizes_k[i], (M + N) % 2);
-	check_against_twin(64, 33, 300, true);
+	for (enum matrix_format f = MATRIX_F32; f <= MATRIX_INT8; f++) {
+		for (size_t M = 1; M <= 14; M++)
+			for (size_t N = 0; N <= 9; N++)
+				for (size_t i = 0; i < COUNT(sizes_k); i++)
+					check_against_twin(f, M, N, sizes_k[i], (M + N) % 2);
+		check_against_twin(f, 3, 16, 70, true);
+		check_against_twin(f, 9, 33, 200, false);
+		check_against_twin(f, 67, 49, 300, true);
+	}
 }
 
 static void test_product_agrees_with_the_twin(void **state)
@@ -46,37 +121,44 @@ static void test_product_agrees_with_the_twin(void **state)
 	at_every_level(all_shapes);
 }
 
-/* One product of 64 rows and 37 outputs, against each row alone and the outputs in pieces. */
-static void rows_and_pieces(void)
+/* One product of 64 rows and 77 outputs, against each row alone and the outputs in pieces. */
+static void rows_and_pieces_of(enum matrix_format format)
 {
-	enum { M = 64, N = 37, K = 203 };
-	static const size_t cuts[] = {0, 1, 6, 7, 21, 37};
+	enum { M = 64, N = 77, K = 203 };
+	static const size_t cuts[] = {0, 16, 48, 64, 77};
 	struct rng r = {.state = 5};
 	float *x = random_floats(&r, M * K, 1), *w = random_floats(&r, N * K, 1),
 	      *bias = random_floats(&r, N, 1);
 	float *whole = filled_floats(M * N, 0), *apart = filled_floats(M * N, 0);
+	struct product p;
+	struct skinny_rows some;
 
-	skinny_product(M, N, K, x, K, w, bias, whole, N);
-	for (size_t m = 0; m < M; m++)
-		skinny_product(1, N, K, x + m * K, K, w, bias, apart + m * N, N);
-	assert_same_bits(whole, apart, M * N, "rows alone");
-	memset(apart, 0, M * N * sizeof(*apart));
+	product_init(&p, format, M, N, K, x, K, w);
+	skinny_product(&p.w, 0, N, &p.rows, bias, whole, N);
 	for (size_t i = 0; i + 1 < COUNT(cuts); i++)
-		skinny_product(M, cuts[i + 1] - cuts[i], K, x, K, w + cuts[i] * K, bias + cuts[i],
-		        apart + cuts[i], N);
+		skinny_product(&p.w, cuts[i], cuts[i + 1], &p.rows, bias, apart, N);
 	assert_same_bits(whole, apart, M * N, "outputs in pieces");
-	for (size_t rows = 2; rows <= 13; rows++) {
+	for (size_t rows = 1; rows <= 13; rows++) {
 		memset(apart, 0, M * N * sizeof(*apart));
-		for (size_t m = 0; m < M; m += rows)
-			skinny_product(
-			        rows < M - m ? rows : M - m, N, K, x + m * K, K, w, bias, apart + m * N, N);
+		for (size_t m = 0; m < M; m += rows) {
+			skinny_prepare(
+			        format, rows < M - m ? rows : M - m, K, x + m * K, K, p.scratch, &some);
+			skinny_product(&p.w, 0, N, &some, bias, apart + m * N, N);
+		}
 		assert_same_bits(whole, apart, M * N, "rows in batches");
 	}
+	product_fini(&p);
 	free(x);
 	free(w);
 	free(bias);
 	free(whole);
 	free(apart);
+}
+
+static void rows_and_pieces(void)
+{
+	for (enum matrix_format f = MATRIX_F32; f <= MATRIX_INT8; f++)
+		rows_and_pieces_of(f);
 }
 
 static void test_bits_do_not_depend_on_batch_or_split(void **state)

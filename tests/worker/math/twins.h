@@ -78,7 +78,7 @@ static inline void at_every_level(void (*test)(void))
 {
 	enum cpu_level best;
 
-	cpu_init(CPU_AVX512);
+	cpu_init(CPU_BEST);
 	best = cpu_level();
 	for (int level = CPU_PORTABLE; level <= (int)best; level++) {
 		cpu_init((enum cpu_level)level);

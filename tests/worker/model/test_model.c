@@ -395,7 +395,7 @@ int main(void)
 	        cmocka_unit_test(test_a_full_cache_is_refused_and_unchanged),
 	};
 
-	cpu_init(CPU_AVX512);
+	cpu_init(CPU_BEST);
 	gemm_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

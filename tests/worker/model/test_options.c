@@ -312,7 +312,7 @@ int main(void)
 	        cmocka_unit_test(test_what_is_affine_after_an_encoders_residual_folds_and_no_more),
 	};
 
-	cpu_init(CPU_AVX512);
+	cpu_init(CPU_BEST);
 	gemm_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -439,7 +439,7 @@ int main(void)
 	        cmocka_unit_test(test_what_does_not_fit_is_refused),
 	};
 
-	cpu_init(CPU_AVX512);
+	cpu_init(CPU_BEST);
 	gemm_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

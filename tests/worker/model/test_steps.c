@@ -354,7 +354,7 @@ int main(void)
 	        cmocka_unit_test(test_positions_parts_and_layers_match_goldens),
 	};
 
-	cpu_init(CPU_AVX512);
+	cpu_init(CPU_BEST);
 	gemm_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -290,7 +290,7 @@ int main(void)
 	        cmocka_unit_test(test_running_out_of_memory_leaves_nothing_behind),
 	};
 
-	cpu_init(CPU_AVX512);
+	cpu_init(CPU_BEST);
 	gemm_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -277,7 +277,7 @@ int main(void)
 	        cmocka_unit_test(test_variants_agree_with_the_goldens),
 	};
 
-	cpu_init(CPU_AVX512);
+	cpu_init(CPU_BEST);
 	gemm_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
