@@ -163,8 +163,11 @@ static enum err write_worker(const struct worker_stats *s, struct buf *b)
 	enum err e = head(b, "gauge", "redd_build_info", "Version and the kernels that run.");
 
 	if (!e)
-		e = buf_printf(b, "redd_build_info{version=\"" REDD_VERSION "\",gemm=\"%s\",cpu=\"%s\"} 1\n",
-		        s->gemm_kernel ? s->gemm_kernel : "", s->cpu ? s->cpu : "");
+		e = buf_printf(b,
+		        "redd_build_info{version=\"" REDD_VERSION
+		        "\",gemm=\"%s\",cpu=\"%s\",weights=\"%s\"} 1\n",
+		        s->gemm_kernel ? s->gemm_kernel : "", s->cpu ? s->cpu : "",
+		        s->weights ? s->weights : "");
 	if (!e)
 		e = write_numbers(b, all, sizeof(all) / sizeof(all[0]));
 	if (!e)

@@ -10,6 +10,7 @@
 #include "core/err.h"
 #include "core/log.h"
 #include "storage/store.h"
+#include "worker/math/matrix.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,7 +28,8 @@ struct config {
 	char *port_file;
 	char *admin_key_file;
 
-	int64_t port; /* 0 = any free one */
+	int64_t weights; /* enum matrix_format */
+	int64_t port;    /* 0 = any free one */
 	bool no_auth;
 	bool webhook_private;
 	int64_t train_threads; /* 0 = the worker's own choice, as for the next five */

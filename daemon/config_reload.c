@@ -25,6 +25,7 @@ static bool differs(const struct setting *s, const struct config *a, const struc
 	case SETTING_SIZE_LIMIT:
 	case SETTING_LEVEL:
 	case SETTING_FORMAT:
+	case SETTING_WEIGHTS:
 		return *(const int64_t *)at_a != *(const int64_t *)at_b;
 	}
 	return false;

@@ -20,6 +20,7 @@ enum setting_kind {
 	SETTING_LISTEN,     /* HOST:PORT into host and port */
 	SETTING_LEVEL,      /* debug, info, warn, error */
 	SETTING_FORMAT,     /* text, json */
+	SETTING_WEIGHTS,    /* float32, bf16, int8 */
 };
 
 struct setting {

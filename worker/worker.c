@@ -143,7 +143,7 @@ enum err worker_open(
 	fill_defaults(&w->options);
 	set_base_name(w, options->model_name, dir);
 	w->base_created = config_time(dir);
-	e = model_open(dir, &w->model, why);
+	e = model_open_as(dir, options->weights, &w->model, why);
 	if (e == OK)
 		e = tokenizer_open(dir, &w->tokenizer, why);
 	if (e == OK)
@@ -404,4 +404,5 @@ void worker_stats(struct worker *w, struct worker_stats *out)
 	out->train_tokens = pool.tokens;
 	out->gemm_kernel = gemm_kernel_name();
 	out->cpu = cpu_level_name(cpu_level());
+	out->weights = matrix_format_name(model_info(w->model)->weights);
 }

@@ -22,6 +22,7 @@ struct worker;
 struct worker_options {
 	const char *model_dir;
 	const char *model_name;         /* NULL = the directory's last component */
+	enum matrix_format weights;     /* as model_open_as() */
 	size_t n_train_threads;         /* 0 = one per core */
 	size_t max_running_jobs;        /* side by side; 0 = 4 per train thread */
 	int64_t max_running_per_tenant; /* <= 0 = no limit */
@@ -96,6 +97,7 @@ struct worker_stats {
 	uint64_t train_steps, train_tokens;
 	const char *gemm_kernel; /* OpenBLAS's choice */
 	const char *cpu;         /* our kernels' level */
+	const char *weights;     /* the base's format in memory */
 };
 void worker_stats(struct worker *w, struct worker_stats *out); /* (loop) */
 

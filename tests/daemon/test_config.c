@@ -151,7 +151,8 @@ static void test_every_setting_is_taken_from_both_file_and_command_line(void **s
 	        [SETTING_BOOL] = "yes",
 	        [SETTING_LISTEN] = "localhost:81",
 	        [SETTING_LEVEL] = "error",
-	        [SETTING_FORMAT] = "json"};
+	        [SETTING_FORMAT] = "json",
+	        [SETTING_WEIGHTS] = "int8"};
 	const struct setting *all;
 	size_t n;
 
@@ -213,6 +214,7 @@ static void test_wrong_lines_are_refused_with_file_and_line(void **state)
 	expect_file_refused("max-file = 12Q\n", ":1: max-file: \"12Q\" is not a size");
 	expect_file_refused("limit-queued-jobs = 0\n", ":1: limit-queued-jobs: ");
 	expect_file_refused("log-level = loud\n", ":1: log-level: ");
+	expect_file_refused("weights = int4\n", ":1: weights: \"int4\" is none of float32, bf16, int8");
 	expect_file_refused("listen = 8080\n", ":1: listen: \"8080\" is not HOST:PORT");
 }
 
