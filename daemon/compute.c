@@ -2,6 +2,7 @@
 #include "daemon/compute.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <strings.h>
 
 enum cpu_level compute_kernel_level(const char *kernel)
@@ -23,10 +24,26 @@ enum cpu_level compute_kernel_level(const char *kernel)
 	return CPU_PORTABLE;
 }
 
+/* OpenBLAS has nothing beyond AVX-512 for float32. */
+static bool suits(const char *kernel, enum cpu_level cpu)
+{
+	return compute_kernel_level(kernel) >= (cpu < CPU_AVX512 ? cpu : CPU_AVX512);
+}
+
+bool compute_is_misled(
+        const char *kernel, enum cpu_level cpu, const char *coretype, const char *l2_size, long l2_bytes)
+{
+	long told_bytes = l2_size ? strtol(l2_size, NULL, 0) * 1024 : 0;
+
+	if (coretype && *coretype && !suits(kernel, cpu))
+		return true;
+	return told_bytes > 0 && l2_bytes > 0 && (told_bytes < l2_bytes / 2 || told_bytes > l2_bytes * 2);
+}
+
 void compute_advice(const char *kernel, enum cpu_level cpu, const char *coretype, char *text, size_t n)
 {
 	text[0] = '\0';
-	if (compute_kernel_level(kernel) >= cpu)
+	if (suits(kernel, cpu))
 		return;
 	if (coretype && *coretype)
 		snprintf(text, n,
@@ -39,5 +56,5 @@ void compute_advice(const char *kernel, enum cpu_level cpu, const char *coretype
 		        "OpenBLAS chose its %s kernels, though this processor has %s: install a newer "
 		        "libopenblas, or "
 		        "start with OPENBLAS_CORETYPE=%s",
-		        kernel, cpu_level_name(cpu), cpu == CPU_AVX512 ? "SkylakeX" : "Haswell");
+		        kernel, cpu_level_name(cpu), cpu >= CPU_AVX512 ? "SkylakeX" : "Haswell");
 }

@@ -5,8 +5,11 @@
 #include "core/log.h"
 #include "daemon/backup.h"
 #include "daemon/check.h"
+#include "daemon/compute.h"
 #include "daemon/config.h"
 #include "daemon/lifecycle.h"
+#include "worker/math/cpu.h"
+#include "worker/math/gemm.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -16,6 +19,8 @@
 #include <unistd.h>
 
 #define MAX_OPEN_FILES 65536
+/* Set in the environment once kernels were corrected: to what was ignored. */
+#define CORRECTED "REDD_KERNELS_CORRECTED"
 
 enum { EXIT_OK, EXIT_FAILED, EXIT_USAGE };
 
@@ -33,6 +38,23 @@ static void prepare_process(void)
 			files.rlim_cur = files.rlim_max < MAX_OPEN_FILES ? files.rlim_max : MAX_OPEN_FILES;
 		(void)setrlimit(RLIMIT_NOFILE, &files);
 	}
+}
+
+/* OpenBLAS reads its variables before main() can; where they make it slower, start anew without them. */
+static void correct_kernels(char **argv)
+{
+	const char *coretype = getenv("OPENBLAS_CORETYPE"), *l2_size = getenv("OPENBLAS_L2_SIZE");
+	char text[128];
+
+	cpu_init(CPU_BEST);
+	if (getenv(CORRECTED) || !compute_is_misled(gemm_kernel_name(), cpu_level(), coretype, l2_size,
+	                                 sysconf(_SC_LEVEL2_CACHE_SIZE)))
+		return;
+	snprintf(text, sizeof(text), "OPENBLAS_CORETYPE=%.40s OPENBLAS_L2_SIZE=%.40s",
+	        coretype ? coretype : "", l2_size ? l2_size : "");
+	if (setenv(CORRECTED, text, 1) || unsetenv("OPENBLAS_CORETYPE") || unsetenv("OPENBLAS_L2_SIZE"))
+		return;
+	(void)execv("/proc/self/exe", argv); /* back here, the log will give advice */
 }
 
 static int fail(int status, enum err e, const struct why *why)
@@ -53,6 +75,11 @@ static int run(struct config *config)
 	log_set_format((enum log_format)config->log_format);
 	log_info("start", "version=%s pid=%d config=\"%s\"", REDD_VERSION, (int)getpid(),
 	        config->config_file ? config->config_file : "");
+	if (getenv(CORRECTED))
+		log_warn("kernels_corrected",
+		        "ignored=\"%s\" message=\"the environment asked OpenBLAS for slower kernels than "
+		        "this processor has: unset these variables\"",
+		        getenv(CORRECTED));
 	e = lifecycle_open(config, &l, &why);
 	if (e)
 		return fail(EXIT_FAILED, e, &why);
@@ -102,6 +129,7 @@ int main(int argc, char **argv)
 		e = backup_from_file(&config, config.action_file, &why);
 		break;
 	case CONFIG_RUN:
+		correct_kernels(argv);
 		status = run(&config);
 		break;
 	}
