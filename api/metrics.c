@@ -154,6 +154,8 @@ static enum err write_worker(const struct worker_stats *s, struct buf *b)
 	const struct number all[] = {
 	        {"gauge", "redd_jobs_running", "Fine-tuning jobs being trained.", (double)s->running_jobs},
 	        {"gauge", "redd_train_threads", "Training threads.", (double)s->n_train_threads},
+	        {"gauge", "redd_serve_threads", "Threads that compute answers together.",
+	                (double)s->n_serve_threads},
 	        {"counter", "redd_train_steps_total", "Optimizer steps done.", (double)s->train_steps},
 	        {"counter", "redd_train_tokens_total", "Tokens trained on.", (double)s->train_tokens},
 	        {"gauge", "redd_adapters_resident", "Adapter versions in memory.",

@@ -32,9 +32,10 @@ struct config {
 	int64_t port;    /* 0 = any free one */
 	bool no_auth;
 	bool webhook_private;
-	int64_t train_threads; /* 0 = the worker's own choice, as for the next five */
+	int64_t train_threads; /* 0 = the worker's own choice, as for the next six */
 	int64_t max_running_jobs;
 	int64_t checkpoint_every; /* steps */
+	int64_t serve_threads;
 	int64_t max_batch;
 	int64_t max_queue;
 	int64_t kv_bytes;

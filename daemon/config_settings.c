@@ -67,6 +67,9 @@ static const struct setting settings[] = {
                 "Steps between checkpoints, from which a job goes on after a crash.\n"
                 "Default: 0, 50 steps."},
 
+        {"serve-threads", "N", SETTING_COUNT, AT(serve_threads), 0, 256, serve_group,
+                "Threads that compute answers together. The answers are the same whatever the\n"
+                "number. Default: 0, one per core."},
         {"max-batch", "N", SETTING_COUNT, AT(max_batch), 0, 65536, serve_group,
                 "Sequences decoded together. Default: 0, 64."},
         {"max-queue", "N", SETTING_COUNT, AT(max_queue), 0, MAX_COUNT, serve_group,

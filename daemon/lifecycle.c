@@ -110,8 +110,8 @@ static void log_base(const struct lifecycle *l)
 	        "name=%s family=%s parameters=%llu layers=%zu width=%zu context=%zu dir=\"%s\" hash=%.12s",
 	        worker_base_name(l->worker), info->family, (unsigned long long)info->n_params, info->n_layers,
 	        info->width, info->max_positions, l->places.model_dir, info->hash);
-	log_info("compute", "train_threads=%zu gemm=%s cpu=%s weights=%s weight_bytes=%llu",
-	        stats.n_train_threads, stats.gemm_kernel, stats.cpu, stats.weights,
+	log_info("compute", "train_threads=%zu serve_threads=%zu gemm=%s cpu=%s weights=%s weight_bytes=%llu",
+	        stats.n_train_threads, stats.n_serve_threads, stats.gemm_kernel, stats.cpu, stats.weights,
 	        (unsigned long long)info->weight_bytes);
 	compute_advice(gemm_kernel_name(), cpu_level(), getenv("OPENBLAS_CORETYPE"), advice, sizeof(advice));
 	if (advice[0])
@@ -127,6 +127,7 @@ static enum err open_worker(struct lifecycle *l, struct why *why)
 	        .max_running_jobs = (size_t)c->max_running_jobs,
 	        .max_running_per_tenant = c->limits.running_jobs,
 	        .checkpoint_every = (size_t)c->checkpoint_every,
+	        .n_serve_threads = (size_t)c->serve_threads,
 	        .max_batch = (size_t)c->max_batch,
 	        .max_queue = (size_t)c->max_queue,
 	        .kv_bytes = (size_t)c->kv_bytes,

@@ -98,6 +98,8 @@ static void fill_defaults(struct worker_options *o)
 	o->model_dir = o->model_name = NULL;
 	if (o->n_train_threads == 0)
 		o->n_train_threads = cores > 0 ? (size_t)cores : 1;
+	if (o->n_serve_threads == 0)
+		o->n_serve_threads = cores > 0 ? (size_t)cores : 1;
 	if (o->max_running_jobs == 0)
 		o->max_running_jobs = DEFAULT_JOBS_PER_THREAD * o->n_train_threads;
 	if (o->checkpoint_every == 0)
@@ -179,6 +181,7 @@ enum err worker_start(struct worker *w, struct why *why)
 	        .max_queue = w->options.max_queue,
 	        .kv_bytes = w->options.kv_bytes,
 	        .prefill_rows = PREFILL_ROWS,
+	        .n_threads = w->options.n_serve_threads,
 	};
 	const struct pool_options pool_options = {
 	        .env = &w->env,
@@ -396,6 +399,7 @@ void worker_stats(struct worker *w, struct worker_stats *out)
 		pool_stats(w->pool, &pool);
 	out->running_jobs = pool.running_jobs;
 	out->n_train_threads = w->options.n_train_threads;
+	out->n_serve_threads = w->options.n_serve_threads;
 	registry_stats(w->registry, &adapters);
 	out->adapters_resident = adapters.n_adapters;
 	out->adapter_bytes = adapters.bytes;

@@ -27,6 +27,7 @@ struct worker_options {
 	size_t max_running_jobs;        /* side by side; 0 = 4 per train thread */
 	int64_t max_running_per_tenant; /* <= 0 = no limit */
 	size_t checkpoint_every;        /* steps; 0 = 50 */
+	size_t n_serve_threads;         /* that compute answers together; 0 = one per core */
 	size_t max_batch;               /* sequences decoded together; 0 = 64 */
 	size_t max_queue;               /* inference requests waiting; 0 = 1024 */
 	size_t kv_bytes;                /* 0 = a quarter of the memory available at start */
@@ -91,7 +92,7 @@ void worker_cancel(struct worker *w, uint64_t id);
 
 struct worker_stats {
 	struct serve_stats serve;
-	size_t running_jobs, n_train_threads, adapters_resident;
+	size_t running_jobs, n_train_threads, n_serve_threads, adapters_resident;
 	size_t adapter_bytes;          /* of those resident */
 	struct histogram adapter_load; /* from the store, of those that were not resident */
 	uint64_t train_steps, train_tokens;

@@ -4,6 +4,37 @@
  */
 #include "worker/model/transformer.h"
 
+/* Numbers that one of a crew activates at a time. */
+#define ACTIVATE_BLOCK ((size_t)4096)
+
+struct activation_work {
+	const struct arch *arch;
+	const struct ffn_state *s;
+	float *hidden;
+	size_t n;
+};
+
+static void activate_item(void *arg, size_t item, size_t thread)
+{
+	const struct activation_work *w = arg;
+	const struct arch *a = w->arch;
+	size_t at = item * ACTIVATE_BLOCK, n = w->n - at < ACTIVATE_BLOCK ? w->n - at : ACTIVATE_BLOCK;
+
+	(void)thread;
+	if (a->gated)
+		gated_forward(a->activation, n, w->s->gate + at, w->s->up + at, w->hidden + at);
+	else
+		activation_forward(a->activation, n, w->s->up + at, w->hidden + at);
+}
+
+/* hidden (N,F) from what goes in. */
+static void activate(const struct pass *p, const struct ffn_state *s, float *hidden)
+{
+	struct activation_work w = {&p->m->arch, s, hidden, p->n_rows * p->m->arch.ffn_width};
+
+	crew_run(p->linear.crew, (w.n + ACTIVATE_BLOCK - 1) / ACTIVATE_BLOCK, activate_item, &w);
+}
+
 static void ffn_branch(const struct pass *p, size_t layer, const struct ffn_state *s,
         const struct block_scratch *t, float *x_out)
 {
@@ -12,13 +43,9 @@ static void ffn_branch(const struct pass *p, size_t layer, const struct ffn_stat
 	size_t N = p->n_rows, C = a->width, F = a->ffn_width;
 	const float *x = branch_begin(p, &w->norm, &s->branch, t);
 
-	linear_forward(&w->up, &p->linear, N, p->shared, x, C, s->up, F);
-	if (a->gated) {
-		linear_forward(&w->gate, &p->linear, N, p->shared, x, C, s->gate, F);
-		gated_forward(a->activation, N * F, s->gate, s->up, t->hidden);
-	} else {
-		activation_forward(a->activation, N * F, s->up, t->hidden);
-	}
+	linears_forward((const struct linear_output[]){{&w->up, s->up, F}, {&w->gate, s->gate, F}},
+	        a->gated ? 2 : 1, &p->linear, N, p->shared, x, C);
+	activate(p, s, t->hidden);
 	linear_forward(&w->down, &p->linear, N, p->shared, t->hidden, F, t->branch, C);
 	branch_join(p, &w->norm, arch_site(a, layer, MODULE_FFN_DOWN), &s->branch, t, x_out);
 }

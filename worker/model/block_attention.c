@@ -47,11 +47,19 @@ static void project(const struct pass *p, size_t layer, enum attention_kind kind
 {
 	const struct attention_weights *w = &p->m->weights.layers[layer].attn[kind];
 
+	struct linear_output outputs[LINEAR_MAX_OUTPUTS] = {0};
+
+	for (size_t i = begin; i < end; i++) {
+		struct linear_output *o = &outputs[i - begin];
+
+		o->l = &w->qkv[i];
+		o->y = projection(&s->row, i, &o->ldy);
+	}
+	linears_forward(outputs, end - begin, &p->linear, p->n_rows, p->shared, x, p->m->arch.width);
 	for (size_t i = begin; i < end; i++) {
 		size_t ld, ldraw;
 		float *y = projection(&s->row, i, &ld), *raw = projection(&s->raw, i, &ldraw);
 
-		linear_forward(&w->qkv[i], &p->linear, p->n_rows, p->shared, x, p->m->arch.width, y, ld);
 		if (s->raw.q)
 			rows_copy(p->n_rows, w->qkv[i].w.n_out, raw, ldraw, y, ld);
 		adapter_forward(p->runs, p->n_runs, projection_site(p, layer, kind, i), y, ld);

@@ -44,36 +44,100 @@ static size_t smaller(size_t a, size_t b)
 	return a < b ? a : b;
 }
 
-/* y = x w^T. */
-static void product_forward(
-        const struct matrix *w, float *panel, size_t n_rows, const float *x, size_t ldx, float *y, size_t ldy)
+/* Outputs that one of a crew computes at a time: of products with few rows, which stream weights ... */
+#define SHARED_BLOCK ((size_t)64)
+/* ... and of others, a quarter of them: enough for BLAS to run well. */
+#define GEMM_PARTS 4
+#define GEMM_MIN_BLOCK ((size_t)96)
+#define GEMM_MAX_BLOCK ((size_t)512)
+
+/* Several maps of the same x, cut into items for a crew. */
+struct linears {
+	const struct linear_output *outputs;
+	size_t n;
+	size_t block[LINEAR_MAX_OUTPUTS], items[LINEAR_MAX_OUTPUTS];
+	bool shared;
+	struct skinny_rows rows;
+	const float *x;
+	size_t n_rows, ldx;
+	float *panel;
+};
+
+/* Outputs begin .. end - 1. */
+static void gemm_part(const struct linears *s, const struct linear_output *o, size_t begin, size_t end)
 {
+	const struct matrix *w = &o->l->w;
 	size_t step = panel_outputs(w), n;
 
-	if (w->format == MATRIX_F32) {
-		gemm_nt(n_rows, w->n_out, w->n_in, x, ldx, w->data, w->n_in, 0, y, ldy);
-		return;
+	if (w->format == MATRIX_F32)
+		gemm_nt(s->n_rows, end - begin, w->n_in, s->x, s->ldx,
+		        (const float *)w->data + begin * w->n_in, w->n_in, 0, o->y + begin, o->ldy);
+	for (size_t at = begin; w->format != MATRIX_F32 && at < end; at += step) {
+		n = smaller(step, end - at);
+		matrix_unpack(w, at, n, s->panel);
+		gemm_nt(s->n_rows, n, w->n_in, s->x, s->ldx, s->panel, w->n_in, 0, o->y + at, o->ldy);
 	}
-	for (size_t begin = 0; begin < w->n_out; begin += step) {
-		n = smaller(step, w->n_out - begin);
-		matrix_unpack(w, begin, n, panel);
-		gemm_nt(n_rows, n, w->n_in, x, ldx, panel, w->n_in, 0, y + begin, ldy);
+	if (o->l->b)
+		vec_add_rows(s->n_rows, end - begin, o->y + begin, o->ldy, o->l->b + begin);
+}
+
+static void linears_item(void *arg, size_t item, size_t thread)
+{
+	const struct linears *s = arg;
+	const struct linear_output *o;
+	size_t i = 0, begin, end;
+
+	(void)thread;
+	while (item >= s->items[i])
+		item -= s->items[i++];
+	o = &s->outputs[i];
+	begin = item * s->block[i];
+	end = smaller(begin + s->block[i], o->l->w.n_out);
+	if (s->shared)
+		skinny_product(&o->l->w, begin, end, &s->rows, o->l->b, o->y, o->ldy);
+	else
+		gemm_part(s, o, begin, end);
+}
+
+static size_t block_of(const struct linear *l, const struct linear_scratch *t, bool shared)
+{
+	size_t part = (l->w.n_out / GEMM_PARTS + MATRIX_PANEL - 1) / MATRIX_PANEL * MATRIX_PANEL;
+
+	if (shared ? !t->crew : !t->cut)
+		return l->w.n_out;
+	if (shared)
+		return SHARED_BLOCK;
+	part = part < GEMM_MIN_BLOCK ? GEMM_MIN_BLOCK : part;
+	return smaller(part, GEMM_MAX_BLOCK);
+}
+
+void linears_forward(const struct linear_output *outputs, size_t n, const struct linear_scratch *t,
+        size_t n_rows, bool shared, const float *x, size_t ldx)
+{
+	struct linears s = {.outputs = outputs,
+	        .n = n,
+	        .shared = shared,
+	        .x = x,
+	        .n_rows = n_rows,
+	        .ldx = ldx,
+	        .panel = t->panel};
+	size_t n_items = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		s.block[i] = block_of(outputs[i].l, t, shared);
+		s.items[i] = (outputs[i].l->w.n_out + s.block[i] - 1) / s.block[i];
+		n_items += s.items[i];
 	}
+	if (shared)
+		skinny_prepare(outputs->l->w.format, n_rows, outputs->l->w.n_in, x, ldx, t->rows, &s.rows);
+	/* a panel is one thread's */
+	crew_run(s.shared || !s.panel ? t->crew : NULL, n_items, linears_item, &s);
 }
 
 void linear_forward(const struct linear *l, const struct linear_scratch *t, size_t n_rows, bool shared,
         const float *x, size_t ldx, float *y, size_t ldy)
 {
-	struct skinny_rows rows;
-
-	if (shared) {
-		skinny_prepare(l->w.format, n_rows, l->w.n_in, x, ldx, t->rows, &rows);
-		skinny_product(&l->w, 0, l->w.n_out, &rows, l->b, y, ldy);
-		return;
-	}
-	product_forward(&l->w, t->panel, n_rows, x, ldx, y, ldy);
-	if (l->b)
-		vec_add_rows(n_rows, l->w.n_out, y, ldy, l->b);
+	linears_forward(&(struct linear_output){l, y, ldy}, 1, t, n_rows, shared, x, ldx);
 }
 
 void linear_backward(const struct linear *l, const struct linear_scratch *t, size_t n_rows, const float *dy,

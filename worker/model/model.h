@@ -165,6 +165,10 @@ struct serve_workspace;
 enum err serve_workspace_new(
         const struct model *m, size_t max_rows, size_t max_seqs, struct serve_workspace **out);
 void serve_workspace_free(struct serve_workspace *w);
+/* Let n_threads compute each pass, the caller's among them; at first it is the caller alone. The others live
+ * until w is freed or told otherwise, by the thread that owns it. Results do not depend on how many there
+ * are. ERR_MEM, ERR_LIMIT: as before. */
+enum err serve_workspace_set_threads(struct serve_workspace *w, size_t n_threads);
 
 /* Encoder bases: the head's outputs (n_seqs, head_labels) of each sequence, under its own adapter: one run a
  * sequence, runs[i].n_rows == lengths[i]; all their layouts have a head of `n_labels`. Results of a sequence

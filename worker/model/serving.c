@@ -16,11 +16,13 @@
 
 struct serve_workspace {
 	size_t max_rows, max_seqs;
-	size_t *positions;       /* (rows), owned like all below */
-	unsigned char *segments; /* (rows) */
-	float *x;                /* (rows,C) */
-	float *picked;           /* (rows,C) */
-	float *attention_scratch;
+	size_t *positions;        /* (rows), owned like all below */
+	unsigned char *segments;  /* (rows) */
+	float *x;                 /* (rows,C) */
+	float *picked;            /* (rows,C) */
+	float *attention_scratch; /* for each of the crew */
+	size_t n_attention_scratch;
+	struct crew *crew; /* owned; NULL = alone */
 	struct linear_scratch linear;
 	struct block_state state;
 	struct block_scratch scratch;
@@ -52,7 +54,8 @@ enum err serve_workspace_new(
 	w->segments = mem_calloc(n, sizeof(*w->segments));
 	w->x = mem_aligned(n * C, sizeof(float));
 	w->picked = mem_aligned(n * C, sizeof(float));
-	w->attention_scratch = mem_aligned(attention_scratch_floats(&attention), sizeof(float));
+	w->n_attention_scratch = attention_scratch_floats(&attention);
+	w->attention_scratch = mem_aligned(w->n_attention_scratch, sizeof(float));
 	self->row.q = mem_aligned(n * W, sizeof(float));
 	self->attn = mem_aligned(n * O, sizeof(float));
 	w->state.ffn.gate = mem_aligned(n * F, sizeof(float));
@@ -60,6 +63,7 @@ enum err serve_workspace_new(
 	w->scratch.normed = mem_aligned(n * C, sizeof(float));
 	w->scratch.hidden = mem_aligned(n * F, sizeof(float));
 	w->scratch.branch = mem_aligned(n * C, sizeof(float));
+	w->linear.cut = true;
 	w->linear.rows = mem_aligned(rows_bytes(m, n), 1);
 	if (!w->positions || !w->segments || !w->x || !w->picked || !w->attention_scratch || !self->row.q ||
 	        !self->attn || !w->state.ffn.gate || !w->state.ffn.up || !w->scratch.normed ||
@@ -80,6 +84,7 @@ void serve_workspace_free(struct serve_workspace *w)
 {
 	if (!w)
 		return;
+	crew_stop(w->crew);
 	mem_free(w->positions);
 	mem_free(w->segments);
 	mem_free(w->x);
@@ -94,6 +99,29 @@ void serve_workspace_free(struct serve_workspace *w)
 	mem_free(w->scratch.branch);
 	mem_free(w->linear.rows);
 	mem_free(w);
+}
+
+enum err serve_workspace_set_threads(struct serve_workspace *w, size_t n_threads)
+{
+	struct crew *crew = NULL;
+	float *scratch;
+	enum err e = OK;
+
+	n_threads = n_threads < 1 ? 1 : n_threads > CREW_MAX_THREADS ? CREW_MAX_THREADS : n_threads;
+	scratch = mem_aligned(n_threads * w->n_attention_scratch, sizeof(float));
+	if (!scratch)
+		return ERR_MEM;
+	if (n_threads > 1)
+		e = crew_start(n_threads, &crew);
+	if (e) {
+		mem_free(scratch);
+		return e;
+	}
+	crew_stop(w->crew);
+	mem_free(w->attention_scratch);
+	w->attention_scratch = scratch;
+	w->crew = w->linear.crew = crew;
+	return OK;
 }
 
 static enum err tokens_check(const struct model *m, const int32_t *tokens, size_t n)
@@ -130,7 +158,7 @@ struct kv_shape kv_shape_of(const struct model *m)
 struct cached {
 	struct kv *const *kvs;
 	size_t n, n_rows;
-	float *scratch;
+	const struct serve_workspace *w;
 };
 
 /* Rows first .. first + n - 1 of a cache's keys or values, from x. */
@@ -140,35 +168,70 @@ static void store_rows(const struct paged_rows *to, size_t first, size_t n, cons
 		memcpy(kv_row(to, first + i), x + i * ldx, to->ld * sizeof(*x));
 }
 
-/* n rows of [q | k | v] of one sequence: store their keys and values behind the `kv->length` ones that are
- * there, and attend over all; or over the source's, which are there already. */
-static void cached_attend_one(const struct pass *p, const struct cached *c, size_t layer,
-        enum attention_kind kind, const struct attention_state *s, size_t index)
-{
-	struct attention a = block_attention(p->m, layer, kind);
-	const struct kv *kv = c->kvs[index];
-	const struct qkv *x = &s->row;
-	size_t O = a.n_heads * a.head_dim, row = index * c->n_rows;
-	size_t local = layer - p->stack->first_layer, n_keys = kv->n_source;
-	struct paged_rows keys = kv_keys(kv, local, kind == ATTENTION_CROSS);
-	struct paged_rows values = kv_values(kv, local, kind == ATTENTION_CROSS);
+/* One layer's attention over caches: an item is a head of a sequence. */
+struct cached_heads {
+	const struct cached *c;
+	const struct attention_state *s;
+	struct attention attention;
+	enum attention_kind kind;
+	size_t layer; /* of the stack */
+};
 
-	if (kind == ATTENTION_SELF) {
-		n_keys = kv->length + c->n_rows;
-		store_rows(&keys, kv->length, c->n_rows, x->k + row * x->ldkv, x->ldkv);
-		store_rows(&values, kv->length, c->n_rows, x->v + row * x->ldkv, x->ldkv);
-	}
-	attention_forward_paged(&a, c->n_rows, n_keys, x->q + row * x->ldq, x->ldq, &keys, &values,
-	        s->attn + row * O, O, c->scratch);
+/* Store the keys and values of a sequence's rows behind the `kv->length` ones that are there. */
+static void cached_store(const struct cached_heads *h, size_t index)
+{
+	const struct cached *c = h->c;
+	const struct kv *kv = c->kvs[index];
+	const struct qkv *x = &h->s->row;
+	struct paged_rows keys = kv_keys(kv, h->layer, false), values = kv_values(kv, h->layer, false);
+	size_t row = index * c->n_rows;
+
+	store_rows(&keys, kv->length, c->n_rows, x->k + row * x->ldkv, x->ldkv);
+	store_rows(&values, kv->length, c->n_rows, x->v + row * x->ldkv, x->ldkv);
+}
+
+/* One query head of an attention as an attention of its own. */
+static struct attention attention_of_head(const struct attention *a, size_t head)
+{
+	struct attention one = *a;
+
+	one.n_heads = one.n_kv_heads = 1;
+	one.rel_bias = a->rel_bias ? a->rel_bias + head * a->rel_n : NULL;
+	return one;
+}
+
+/* Rows of one sequence attend over all that is cached of it; or over the source's. */
+static void cached_attend_head(void *arg, size_t item, size_t thread)
+{
+	const struct cached_heads *h = arg;
+	const struct cached *c = h->c;
+	const struct attention *a = &h->attention;
+	size_t index = item / a->n_heads, head = item % a->n_heads, row = index * c->n_rows;
+	size_t D = a->head_dim, O = a->n_heads * D, shared = head / (a->n_heads / a->n_kv_heads) * D;
+	struct attention one = attention_of_head(a, head);
+	const struct kv *kv = c->kvs[index];
+	const struct qkv *x = &h->s->row;
+	bool source = h->kind == ATTENTION_CROSS;
+	struct paged_rows keys = kv_keys(kv, h->layer, source), values = kv_values(kv, h->layer, source);
+	size_t n_keys = source ? kv->n_source : kv->length + c->n_rows;
+
+	keys.base += shared;
+	values.base += shared;
+	attention_forward_paged(&one, c->n_rows, n_keys, x->q + row * x->ldq + head * D, x->ldq, &keys,
+	        &values, h->s->attn + row * O + head * D, O,
+	        c->w->attention_scratch + thread * c->w->n_attention_scratch);
 }
 
 static void cached_attend(
         const struct pass *p, size_t layer, enum attention_kind kind, const struct attention_state *s)
 {
 	const struct cached *c = p->context;
+	struct cached_heads h = {
+	        c, s, block_attention(p->m, layer, kind), kind, layer - p->stack->first_layer};
 
-	for (size_t i = 0; i < c->n; i++)
-		cached_attend_one(p, c, layer, kind, s, i);
+	for (size_t i = 0; kind == ATTENTION_SELF && i < c->n; i++)
+		cached_store(&h, i);
+	crew_run(p->linear.crew, c->n * h.attention.n_heads, cached_attend_head, &h);
 }
 
 static const struct stack *last_stack(const struct model *m)
@@ -188,7 +251,7 @@ enum err model_prefill(const struct model *m, struct serve_workspace *w, struct 
         size_t n_rows, const struct edit_run *run, const size_t *logit_rows, size_t n_logits, float *logits)
 {
 	struct edit_run whole = *run;
-	struct cached cached = {.kvs = &kv, .n = 1, .n_rows = n_rows, .scratch = w->attention_scratch};
+	struct cached cached = {.kvs = &kv, .n = 1, .n_rows = n_rows, .w = w};
 	struct pass pass = {.m = m,
 	        .stack = last_stack(m),
 	        .n_rows = n_rows,
@@ -224,7 +287,7 @@ enum err model_prefill(const struct model *m, struct serve_workspace *w, struct 
 enum err model_decode(const struct model *m, struct serve_workspace *w, size_t n, struct kv *const *kvs,
         const int32_t *tokens, const struct edit_run *runs, float *logits)
 {
-	struct cached cached = {.kvs = kvs, .n = n, .n_rows = 1, .scratch = w->attention_scratch};
+	struct cached cached = {.kvs = kvs, .n = n, .n_rows = 1, .w = w};
 	struct pass pass = {.m = m,
 	        .stack = last_stack(m),
 	        .n_rows = n,

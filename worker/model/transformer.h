@@ -13,6 +13,7 @@
 #define REDD_MODEL_TRANSFORMER_H
 
 #include "worker/math/attention.h"
+#include "worker/math/crew.h"
 #include "worker/model/weights.h"
 
 struct model {
@@ -61,10 +62,12 @@ struct block_state {
 	struct ffn_state ffn;
 };
 
-/* Scratch of linear maps; what is not needed may be NULL. */
+/* Scratch of linear maps, and who computes them; what is not needed may be NULL. */
 struct linear_scratch {
-	void *rows;   /* skinny_scratch_bytes(): rows that share a pass, but for float32 weights */
-	float *panel; /* linear_panel_floats(): other rows, likewise */
+	struct crew *crew; /* borrowed; NULL = the pass's own thread alone */
+	bool cut;          /* products of gemm.h are cut as for a crew, with or without */
+	void *rows;        /* skinny_scratch_bytes(): rows that share a pass, but for float32 weights */
+	float *panel;      /* linear_panel_floats(): other rows, likewise */
 };
 
 /* Scratch of a pass. */
@@ -160,8 +163,20 @@ void branch_join_backward(const struct pass *p, const struct norm *norm, size_t 
 void branch_begin_backward(const struct pass *p, const struct norm *norm, const struct branch_state *s,
         const struct block_grads *g, float *dx);
 
-/* y (N, n_out) with row distance ldy. shared: a row's sums in an order that no other can change, by
- * skinny.h; otherwise by gemm.h, for which weights that are not float32 become so a panel at a time. */
+/* One of several linear maps of the same x: y (N, n_out) with row distance ldy. */
+struct linear_output {
+	const struct linear *l;
+	float *y;
+	size_t ldy;
+};
+#define LINEAR_MAX_OUTPUTS 3
+
+/* x (N, n_in) through n of them, at most LINEAR_MAX_OUTPUTS. shared: a row's sums in an order that no other
+ * can change, by skinny.h; otherwise by gemm.h, for which weights that are not float32 become so a panel at a
+ * time. Where t->cut says so the latter are cut by n_out alone, so that a crew does not show. */
+void linears_forward(const struct linear_output *outputs, size_t n, const struct linear_scratch *t,
+        size_t n_rows, bool shared, const float *x, size_t ldx);
+/* One. */
 void linear_forward(const struct linear *l, const struct linear_scratch *t, size_t n_rows, bool shared,
         const float *x, size_t ldx, float *y, size_t ldy);
 /* dx (N, n_in) = dy (N, n_out; row distance lddy) w + beta dx. */

@@ -106,7 +106,8 @@ enum err batch_new(const struct serve_options *options, struct batch **out)
 	if (!b->classifier && (e = alloc_pages(b, options->kv_bytes)))
 		goto fail;
 	if ((e = alloc_arrays(b)) || (e = sampler_new(b->info->vocab_size, &b->sampler)) ||
-	        (e = serve_workspace_new(b->model, rows, b->max_rows, &b->workspace)))
+	        (e = serve_workspace_new(b->model, rows, b->max_rows, &b->workspace)) ||
+	        (e = serve_workspace_set_threads(b->workspace, options->n_threads)))
 		goto fail;
 	*out = b;
 	return OK;

@@ -133,6 +133,7 @@ struct serve_options {
 	size_t kv_bytes;     /* limit on keys and values together; what it holds of one is the context */
 	size_t prefill_rows; /* chunk of a prompt between two decode steps; 0 = by the vocabulary. Beginnings
 	                        of prompts are kept by the chunk when it is a multiple of 16 */
+	size_t n_threads;    /* that compute each pass, the serving thread among them; 0 = that alone */
 };
 
 struct serve;

@@ -209,8 +209,8 @@ static void test_training_computes_with_what_the_weights_stand_for(void **state)
 /* ---- serving ---- */
 
 /* Logits (n,V) after a prompt and N_TOKENS decode steps of n sequences together, of which the i-th begins
- * with token first + i. */
-static void decode(const struct model *m, size_t first, size_t n, float *logits)
+ * with token first + i, computed by n_threads. */
+static void decode(const struct model *m, size_t n_threads, size_t first, size_t n, float *logits)
 {
 	int32_t tokens[N_TOKENS], next[N_STREAMS];
 	struct edit_run runs[N_STREAMS];
@@ -219,6 +219,7 @@ static void decode(const struct model *m, size_t first, size_t n, float *logits)
 
 	tokens_fill(m, tokens, N_TOKENS);
 	assert_int_equal(serve_workspace_new(m, 8, N_STREAMS, &w), OK);
+	assert_int_equal(serve_workspace_set_threads(w, n_threads), OK);
 	for (size_t i = 0; i < n; i++) {
 		runs[i] = (struct edit_run){.n_rows = 1, .strength = 1};
 		assert_int_equal(kv_new(m, 8 + N_TOKENS, &kvs[i]), OK);
@@ -256,14 +257,14 @@ static void serving(const char *family, enum matrix_format format)
 	alone = mem_calloc(V, sizeof(float));
 	twin = mem_calloc(N_STREAMS * V, sizeof(float));
 	assert_true(together && alone && twin);
-	decode(t.narrow, 0, N_STREAMS, together);
-	decode(t.wide, 0, N_STREAMS, twin);
+	decode(t.narrow, 1, 0, N_STREAMS, together);
+	decode(t.wide, 1, 0, N_STREAMS, twin);
 	off = residual(together, twin, N_STREAMS * V);
 	if (!(off < allowed(format)))
 		fail_msg("%s, %s, %s: logits off by %.3g", family, matrix_format_name(format),
 		        cpu_level_name(cpu_level()), off);
 	for (size_t i = 0; i < N_STREAMS; i++) {
-		decode(t.narrow, i, 1, alone);
+		decode(t.narrow, 1 + i % 2, i, 1, alone);
 		assert_memory_equal(alone, together + i * V, V * sizeof(float));
 	}
 	mem_free(together);

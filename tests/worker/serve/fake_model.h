@@ -98,6 +98,13 @@ enum err serve_workspace_new(
 	return OK;
 }
 
+enum err serve_workspace_set_threads(struct serve_workspace *w, size_t n_threads)
+{
+	(void)w;
+	(void)n_threads;
+	return OK;
+}
+
 void serve_workspace_free(struct serve_workspace *w)
 {
 	mem_free(w);
