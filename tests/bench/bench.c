@@ -3,7 +3,7 @@
  * training, prefill and decoding on the bases whose directories are given. Medians of several rounds. Prints
  * a table, and the same as JSON to build/bench.json.
  *
- * Threads: one per core for training, each with its own workspace as in the daemon; decoding on one.
+ * Threads: one per core, for training each with its own workspace, for answering a crew, as in the daemon.
  */
 #include "core/clock.h"
 #include "core/mem.h"
@@ -30,6 +30,8 @@
 #define MAX_STREAMS 32
 #define PREFILL_ROWS 512
 #define MEMORY_PROBE ((size_t)256 << 20)
+/* Larger bases only answer here. */
+#define MAX_TRAINED 500000000
 
 struct bench {
 	const char *name; /* of the model */
@@ -256,6 +258,22 @@ static void bench_training(struct bench *b, size_t n_threads, bool half, const c
 
 /* ---- decoding ---- */
 
+/* What it comes to against the machine: operations against their limit for many rows, bytes against memory
+ * for one, whichever is nearer. */
+static void report_share(struct bench *b, double rows_per_step, double tokens_per_s)
+{
+	const struct model_info *info = model_info(b->model);
+	enum machine_kind kind = info->weights == MATRIX_INT8 ? MACHINE_INT8
+	                         : info->weights == MATRIX_BF16 && b->limit[MACHINE_BF16] > 0
+	                                 ? MACHINE_BF16
+	                                 : MACHINE_FLOAT32;
+	double bytes = (double)info->weight_bytes * tokens_per_s / rows_per_step * 1e-9 / b->bandwidth;
+	double operations = 2e-9 * (double)info->n_params * tokens_per_s / b->limit[kind];
+
+	report(b, bytes > operations ? "  of what memory allows" : "  of what multiplication allows",
+	        100 * (bytes > operations ? bytes : operations), "%");
+}
+
 static void bench_decoding(struct bench *b, size_t n)
 {
 	size_t V = model_info(b->model)->vocab_size;
@@ -267,7 +285,8 @@ static void bench_decoding(struct bench *b, size_t n)
 	double rate[ROUNDS];
 	char name[64];
 
-	if (!logits || serve_workspace_new(b->model, DECODE_PROMPT, MAX_STREAMS, &w))
+	if (!logits || serve_workspace_new(b->model, DECODE_PROMPT, MAX_STREAMS, &w) ||
+	        serve_workspace_set_threads(w, b->n_threads))
 		abort();
 	for (size_t i = 0; i < DECODE_PROMPT; i++)
 		prompt[i] = (int32_t)(i * 7 % V);
@@ -292,8 +311,10 @@ static void bench_decoding(struct bench *b, size_t n)
 				abort();
 		rate[round] = (double)n * DECODE_STEPS * 1e9 / (double)(clock_mono_ns() - t0);
 	}
-	snprintf(name, sizeof(name), "decoding, %zu stream%s, one thread", n, n > 1 ? "s" : "");
+	snprintf(name, sizeof(name), "decoding, %s, %zu stream%s",
+	        matrix_format_name(model_info(b->model)->weights), n, n > 1 ? "s" : "");
 	report(b, name, median(rate, ROUNDS), "tokens/s");
+	report_share(b, (double)n, median(rate, ROUNDS));
 	for (size_t i = 0; i < n; i++)
 		kv_free(kvs[i]);
 	serve_workspace_free(w);
@@ -309,9 +330,10 @@ static void bench_prefill(struct bench *b)
 	int32_t prompt[PREFILL_ROWS];
 	float *logits = mem_calloc(V, sizeof(float));
 	double rate[ROUNDS];
+	char name[64];
 
 	if (!logits || serve_workspace_new(b->model, PREFILL_ROWS, 1, &w) ||
-	        kv_new(b->model, PREFILL_ROWS, &kv))
+	        serve_workspace_set_threads(w, b->n_threads) || kv_new(b->model, PREFILL_ROWS, &kv))
 		abort();
 	for (size_t i = 0; i < PREFILL_ROWS; i++)
 		prompt[i] = (int32_t)(i * 7 % V);
@@ -323,30 +345,47 @@ static void bench_prefill(struct bench *b)
 			abort();
 		rate[round] = PREFILL_ROWS * 1e9 / (double)(clock_mono_ns() - t0);
 	}
-	report(b, "prefill, 512 tokens, one thread", median(rate, ROUNDS), "tokens/s");
+	snprintf(name, sizeof(name), "prefill, %s, 512 tokens",
+	        matrix_format_name(model_info(b->model)->weights));
+	report(b, name, median(rate, ROUNDS), "tokens/s");
 	kv_free(kv);
 	serve_workspace_free(w);
 	mem_free(logits);
 }
 
-static void bench_model(struct bench *b, const char *dir)
+static void open_model(struct bench *b, const char *dir, enum matrix_format format)
 {
 	struct why why = {0};
+	int64_t t0 = clock_mono_ns();
+	char name[64];
 
 	b->name = dir;
-	if (model_open(dir, &b->model, &why)) {
+	if (model_open_as(dir, format, &b->model, &why)) {
 		fprintf(stderr, "%s\n", why.message);
 		exit(1);
 	}
-	printf("\n%s: %.1f M parameters\n", dir, (double)model_info(b->model)->n_params / 1e6);
-	bench_training(b, 1, false, "training, all tokens labelled, one thread");
-	bench_training(b, b->n_threads, false, "training, all tokens labelled, all cores");
-	bench_training(b, b->n_threads, true, "training, half of the tokens labelled, all cores");
-	bench_prefill(b);
-	bench_decoding(b, 1);
-	bench_decoding(b, 8);
-	bench_decoding(b, 32);
-	model_close(b->model);
+	if (format == MATRIX_F32)
+		printf("\n%s: %.1f M parameters\n", dir, (double)model_info(b->model)->n_params / 1e6);
+	snprintf(name, sizeof(name), "opening, %s", matrix_format_name(format));
+	report(b, name, (double)(clock_mono_ns() - t0) * 1e-6, "ms");
+}
+
+static void bench_model(struct bench *b, const char *dir)
+{
+	for (enum matrix_format format = MATRIX_F32; format <= MATRIX_INT8; format++) {
+		open_model(b, dir, format);
+		if (format == MATRIX_F32 && model_info(b->model)->n_params < MAX_TRAINED) {
+			bench_training(b, 1, false, "training, all tokens labelled, one thread");
+			bench_training(b, b->n_threads, false, "training, all tokens labelled, all cores");
+			bench_training(
+			        b, b->n_threads, true, "training, half of the tokens labelled, all cores");
+		}
+		bench_prefill(b);
+		bench_decoding(b, 1);
+		bench_decoding(b, 8);
+		bench_decoding(b, 32);
+		model_close(b->model);
+	}
 }
 
 int main(int argc, char **argv)
