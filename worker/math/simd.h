@@ -40,7 +40,8 @@ struct simd_kernels {
 	void (*rows_int8)(size_t K, const float *x, int8_t *q, float *scales, int32_t *shifts);
 	size_t row_bf16_bytes;
 
-	/* matrix.h. A group: n <= MATRIX_GROUP; returns the scale. Rows of a panel: n <= MATRIX_PANEL. */
+	/* matrix.h. A group: n <= MATRIX_GROUP, padded with zeros; returns the scale. Rows of a panel: n <=
+	 * MATRIX_PANEL. */
 	float (*quantise)(size_t n, const float *x, int8_t *q);
 	void (*unpack_int8)(size_t K, size_t n, const char *panel, float *rows);
 	void (*to_bf16)(size_t n, const float *x, uint16_t *y);

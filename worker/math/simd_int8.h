@@ -5,18 +5,24 @@
  * where the level has it. Internal to math/.
  */
 
-/* n <= MATRIX_GROUP numbers as integers in -127 .. 127 times what is returned; the rest of q is left alone.
- * Where one is not finite all are 0 and the scale NaN. */
+typedef int8_t vb __attribute__((vector_size(LANES)));
+
+/* n <= MATRIX_GROUP numbers as integers in -127 .. 127 times what is returned, with zeros behind them up to
+ * MATRIX_GROUP. Where one is not finite all are 0 and the scale NaN. */
 static float quantise(size_t n, const float *x, int8_t *q)
 {
-	float padded[MATRIX_GROUP] = {0};
+	float padded[MATRIX_GROUP];
 	vf top = vf_set(0), finite = vf_set(0), inverse;
 	float most = 0, scale;
 
-	memcpy(padded, x, n * sizeof(*x));
+	if (n < MATRIX_GROUP) {
+		memset(padded, 0, sizeof(padded));
+		memcpy(padded, x, n * sizeof(*x));
+		x = padded;
+	}
 	for (size_t i = 0; i < MATRIX_GROUP; i += LANES) {
-		top = vf_max(vf_abs(vf_load(padded + i)), top);
-		finite += vf_load(padded + i) * vf_set(0);
+		top = vf_max(vf_abs(vf_load(x + i)), top);
+		finite += vf_load(x + i) * vf_set(0);
 	}
 	for (size_t j = 0; j < LANES; j++)
 		most = top[j] > most ? top[j] : most;
@@ -24,12 +30,12 @@ static float quantise(size_t n, const float *x, int8_t *q)
 	/* of subnormal groups the inverse may be infinite: they count as zero */
 	inverse = vf_set(most > 0x1p-120f && scale == scale ? 127 / most : 0);
 	for (size_t i = 0; i < MATRIX_GROUP; i += LANES) {
+		vf v = vf_select(inverse != vf_set(0), vf_load(x + i), vf_set(0));
 		/* adding it rounds to an integer kept in the low mantissa bits */
-		vi whole = (vi)(vf_select(inverse != vf_set(0), vf_load(padded + i), vf_set(0)) * inverse +
-		                vf_set(0x1.8p23f));
+		vi whole = (vi)(v * inverse + vf_set(0x1.8p23f));
+		vb low = __builtin_convertvector(whole, vb);
 
-		for (size_t j = 0; j < LANES && i + j < n; j++)
-			q[i + j] = (int8_t)whole[j];
+		memcpy(q + i, &low, sizeof(low));
 	}
 	return scale;
 }
@@ -40,8 +46,6 @@ static void rows_int8(size_t K, const float *x, int8_t *q, float *scales, int32_
 	for (size_t k = 0; k < K; k += MATRIX_GROUP, q += MATRIX_GROUP) {
 		int32_t sum = 0;
 
-		if (K - k < MATRIX_GROUP)
-			memset(q, 0, MATRIX_GROUP);
 		*scales++ = quantise(K - k < MATRIX_GROUP ? K - k : MATRIX_GROUP, x + k, q);
 		for (size_t i = 0; i < MATRIX_GROUP; i++)
 			sum += q[i];
@@ -78,6 +82,9 @@ static void unpack_int8(size_t K, size_t n, const char *panel, float *rows)
 	}
 }
 
+/* Bytes of a panel that are asked for ahead of their turn. */
+#define INT8_AHEAD 2048
+
 /* Sums of a tile: rows by vectors of outputs. Level by level: how many rows at once, and the product of one
  * block with them. */
 #if defined(__AVX512VNNI__)
@@ -87,8 +94,8 @@ static void unpack_int8(size_t K, size_t n, const char *panel, float *rows)
 typedef __m512 int8_vf;
 
 /* The group's sums added to total. block: of the first panel, the next one's panel_bytes behind it. */
-INLINE void int8_group(size_t mr, size_t panels, size_t n_groups, const int8_t *x, const float *x_scales,
-        const int32_t *shifts, const char *block, int8_vf total[INT8_M][INT8_PANELS])
+INLINE void int8_group(bool fresh, size_t mr, size_t panels, size_t n_groups, const int8_t *x,
+        const float *x_scales, const int32_t *shifts, const char *block, int8_vf total[INT8_M][INT8_PANELS])
 {
 	size_t ld = n_groups * MATRIX_GROUP, panel_bytes = n_groups * INT8_BLOCK_BYTES;
 	__m512i sum[INT8_M][INT8_PANELS], w;
@@ -102,6 +109,8 @@ INLINE void int8_group(size_t mr, size_t panels, size_t n_groups, const int8_t *
 	for (size_t k = 0; k < MATRIX_GROUP; k += 4)
 #pragma GCC unroll 2
 		for (size_t p = 0; p < panels; p++) {
+			if (fresh)
+				__builtin_prefetch(block + p * panel_bytes + 64 + 16 * k + INT8_AHEAD);
 			w = _mm512_xor_si512(_mm512_loadu_si512(block + p * panel_bytes + 64 + 16 * k), flip);
 #pragma GCC unroll 8
 			for (size_t m = 0; m < mr; m++) {
@@ -128,8 +137,8 @@ INLINE void int8_group(size_t mr, size_t panels, size_t n_groups, const int8_t *
 typedef __m256 int8_vf;
 
 /* Products of bytes are summed to 16 bits in pairs: |w| times x with w's sign, 2 * 127 * 127 at most. */
-INLINE void int8_group(size_t mr, size_t panels, size_t n_groups, const int8_t *x, const float *x_scales,
-        const int32_t *shifts, const char *block, int8_vf total[INT8_M][INT8_PANELS])
+INLINE void int8_group(bool fresh, size_t mr, size_t panels, size_t n_groups, const int8_t *x,
+        const float *x_scales, const int32_t *shifts, const char *block, int8_vf total[INT8_M][INT8_PANELS])
 {
 	size_t ld = n_groups * MATRIX_GROUP;
 	__m256i sum[INT8_M][INT8_PANELS], w, positive;
@@ -144,6 +153,8 @@ INLINE void int8_group(size_t mr, size_t panels, size_t n_groups, const int8_t *
 	for (size_t k = 0; k < MATRIX_GROUP; k += 4)
 #pragma GCC unroll 2
 		for (size_t p = 0; p < panels; p++) {
+			if (fresh && p == 0)
+				__builtin_prefetch(block + 64 + 16 * k + INT8_AHEAD);
 			w = _mm256_loadu_si256((const __m256i_u *)(block + 64 + 16 * k + 32 * p));
 			positive = _mm256_abs_epi8(w);
 #pragma GCC unroll 8
@@ -173,12 +184,13 @@ INLINE void int8_group(size_t mr, size_t panels, size_t n_groups, const int8_t *
 #define INT8_LANES 4
 typedef vf int8_vf;
 
-INLINE void int8_group(size_t mr, size_t panels, size_t n_groups, const int8_t *x, const float *x_scales,
-        const int32_t *shifts, const char *block, int8_vf total[INT8_M][INT8_PANELS])
+INLINE void int8_group(bool fresh, size_t mr, size_t panels, size_t n_groups, const int8_t *x,
+        const float *x_scales, const int32_t *shifts, const char *block, int8_vf total[INT8_M][INT8_PANELS])
 {
 	const int8_t *w = (const int8_t *)block + 64;
 	float scales[MATRIX_PANEL];
 
+	(void)fresh;
 	(void)mr;
 	(void)n_groups;
 	(void)shifts;
@@ -196,7 +208,7 @@ INLINE void int8_group(size_t mr, size_t panels, size_t n_groups, const int8_t *
 #endif
 
 /* Rows of a tile against `vectors` vectors of outputs, of which n are wanted. */
-INLINE void int8_tile(size_t mr, size_t vectors, const struct int8_rows *x, size_t row, size_t n,
+INLINE void int8_tile(bool fresh, size_t mr, size_t vectors, const struct int8_rows *x, size_t row, size_t n,
         const char *panel, const float *bias, float *y, size_t ldy)
 {
 	int8_vf total[INT8_M][INT8_PANELS] = {0};
@@ -204,8 +216,8 @@ INLINE void int8_tile(size_t mr, size_t vectors, const struct int8_rows *x, size
 	float out[INT8_PANELS * INT8_LANES];
 
 	for (size_t g = 0; g < x->n_groups; g++)
-		int8_group(mr, vectors, x->n_groups, x->q + (at + g) * MATRIX_GROUP, x->scales + at + g,
-		        x->shifts + at + g, panel + g * INT8_BLOCK_BYTES, total);
+		int8_group(fresh, mr, vectors, x->n_groups, x->q + (at + g) * MATRIX_GROUP,
+		        x->scales + at + g, x->shifts + at + g, panel + g * INT8_BLOCK_BYTES, total);
 #pragma GCC unroll 8
 	for (size_t m = 0; m < mr; m++) {
 		memcpy(out, total[m], sizeof(out));
@@ -219,22 +231,31 @@ INLINE void int8_column(size_t vectors, const struct int8_rows *x, size_t n, con
 {
 	size_t m = 0;
 
+	/* few rows: the first of them brings the panel in */
+	if (x->n == 1) {
+		int8_tile(true, 1, vectors, x, m, n, panel, bias, y, ldy);
+		return;
+	}
+	if (x->n >= INT8_M) {
+		int8_tile(true, INT8_M, vectors, x, m, n, panel, bias, y, ldy);
+		m = INT8_M;
+	}
 	for (; m + INT8_M <= x->n; m += INT8_M)
-		int8_tile(INT8_M, vectors, x, m, n, panel, bias, y, ldy);
+		int8_tile(false, INT8_M, vectors, x, m, n, panel, bias, y, ldy);
 #if INT8_M > 4
 	if (m + 4 <= x->n) {
-		int8_tile(4, vectors, x, m, n, panel, bias, y, ldy);
+		int8_tile(false, 4, vectors, x, m, n, panel, bias, y, ldy);
 		m += 4;
 	}
 #endif
 #if INT8_M > 2
 	if (m + 2 <= x->n) {
-		int8_tile(2, vectors, x, m, n, panel, bias, y, ldy);
+		int8_tile(false, 2, vectors, x, m, n, panel, bias, y, ldy);
 		m += 2;
 	}
 #endif
-	if (m < x->n)
-		int8_tile(1, vectors, x, m, n, panel, bias, y, ldy);
+	for (; m < x->n; m++)
+		int8_tile(false, 1, vectors, x, m, n, panel, bias, y, ldy);
 }
 
 static void skinny_int8(

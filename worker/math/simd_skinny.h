@@ -21,8 +21,24 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-typedef void skinny_tile_function(size_t mr, size_t nr, size_t K, const void *restrict x, size_t ldx,
-        const void *restrict w, const float *restrict bias, float *restrict y, size_t ldy);
+/* fresh: w is not in cache yet. */
+typedef void skinny_tile_function(bool fresh, size_t mr, size_t nr, size_t K, const void *restrict x,
+        size_t ldx, const void *restrict w, const float *restrict bias, float *restrict y, size_t ldy);
+
+/* Bytes of a row of weights that are asked for ahead of their turn. */
+#define AHEAD_BYTES 1024
+
+/* Ask memory for what will be wanted of nr rows of row_bytes each: further on in each, or at a row's end the
+ * beginning of one nr rows behind it. at: bytes into the rows. */
+INLINE void skinny_ask(size_t nr, const void *w, size_t row_bytes, size_t at)
+{
+	const char *p = w;
+
+	p += at + AHEAD_BYTES + (at + AHEAD_BYTES < row_bytes ? 0 : (nr - 1) * row_bytes);
+#pragma GCC unroll 8
+	for (size_t n = 0; n < nr; n++)
+		__builtin_prefetch(p + n * row_bytes);
+}
 
 INLINE void skinny_fold(
         size_t mr, size_t nr, vf sum[MAX_M][MAX_N], const float *restrict bias, float *restrict y, size_t ldy)
@@ -34,7 +50,7 @@ INLINE void skinny_fold(
 			y[m * ldy + n] = vf_sum(sum[m][n]) + (bias ? bias[n] : 0);
 }
 
-INLINE void skinny_tile_f32(size_t mr, size_t nr, size_t K, const void *restrict rows, size_t ldx,
+INLINE void skinny_tile_f32(bool fresh, size_t mr, size_t nr, size_t K, const void *restrict rows, size_t ldx,
         const void *restrict weights, const float *restrict bias, float *restrict y, size_t ldy)
 {
 	const float *restrict x = rows, *restrict w = weights;
@@ -43,6 +59,8 @@ INLINE void skinny_tile_f32(size_t mr, size_t nr, size_t K, const void *restrict
 	size_t k = 0;
 
 	for (; k + LANES <= K; k += LANES) {
+		if (fresh)
+			skinny_ask(nr, w, K * sizeof(*w), k * sizeof(*w));
 #pragma GCC unroll 8
 		for (size_t m = 0; m < mr; m++)
 			xv[m] = vf_load(x + m * ldx + k);
@@ -87,8 +105,8 @@ INLINE __m512bh bf16_load_part(const uint16_t *p, size_t n)
 	return (__m512bh)low;
 }
 
-INLINE void skinny_tile_bf16(size_t mr, size_t nr, size_t K, const void *restrict rows, size_t ldx,
-        const void *restrict weights, const float *restrict bias, float *restrict y, size_t ldy)
+INLINE void skinny_tile_bf16(bool fresh, size_t mr, size_t nr, size_t K, const void *restrict rows,
+        size_t ldx, const void *restrict weights, const float *restrict bias, float *restrict y, size_t ldy)
 {
 	const uint16_t *restrict x = rows, *restrict w = weights;
 	__m512 sum[MAX_M][MAX_N] = {0};
@@ -96,6 +114,8 @@ INLINE void skinny_tile_bf16(size_t mr, size_t nr, size_t K, const void *restric
 	size_t k = 0;
 
 	for (; k + 2 * LANES <= K; k += 2 * LANES) {
+		if (fresh)
+			skinny_ask(nr, w, K * sizeof(*w), k * sizeof(*w));
 #pragma GCC unroll 8
 		for (size_t m = 0; m < mr; m++)
 			xv[m] = bf16_load(x + m * ldx + k);
@@ -171,16 +191,19 @@ INLINE void bf16_step(size_t mr, size_t nr, const float *restrict x, size_t ldx,
 	}
 }
 
-INLINE void skinny_tile_bf16(size_t mr, size_t nr, size_t K, const void *restrict rows, size_t ldx,
-        const void *restrict weights, const float *restrict bias, float *restrict y, size_t ldy)
+INLINE void skinny_tile_bf16(bool fresh, size_t mr, size_t nr, size_t K, const void *restrict rows,
+        size_t ldx, const void *restrict weights, const float *restrict bias, float *restrict y, size_t ldy)
 {
 	const float *restrict x = rows;
 	const uint16_t *restrict w = weights;
 	vf sum[MAX_M][MAX_N] = {0};
 	size_t k = 0;
 
-	for (; k + 2 * LANES <= K; k += 2 * LANES)
+	for (; k + 2 * LANES <= K; k += 2 * LANES) {
+		if (fresh)
+			skinny_ask(nr, w, K * sizeof(*w), k * sizeof(*w));
 		bf16_step(mr, nr, x + k, ldx, w + k, K, sum);
+	}
 	if (k < K) {
 		uint16_t rest[MAX_N][2 * LANES] = {0};
 
@@ -207,35 +230,46 @@ static void rows_bf16(size_t M, size_t K, const float *x, size_t ldx, void *out,
 
 /* ---- walking tiles ---- */
 
+/* M < MAX_M rows. */
+INLINE void skinny_rest(skinny_tile_function *tile, bool fresh, size_t nr, size_t M, size_t K,
+        const void *restrict x, size_t ldx, const void *restrict w, const float *restrict bias,
+        float *restrict y, size_t ldy)
+{
+	switch (M) {
+	case 1:
+		tile(fresh, 1, nr, K, x, ldx, w, bias, y, ldy);
+		break;
+#if MAX_M > 2
+	case 2:
+		tile(fresh, 2, nr, K, x, ldx, w, bias, y, ldy);
+		break;
+#endif
+#if MAX_M > 3
+	case 3:
+		tile(fresh, 3, nr, K, x, ldx, w, bias, y, ldy);
+		break;
+#endif
+	default:
+		break;
+	}
+}
+
 /* All M rows, of elements of x_bytes, against nr rows of w. */
 INLINE void skinny_column(skinny_tile_function *tile, size_t x_bytes, size_t nr, size_t M, size_t K,
         const void *restrict rows, size_t ldx, const void *restrict w, const float *restrict bias,
         float *restrict y, size_t ldy)
 {
 	const char *restrict x = rows;
-	size_t m = 0;
+	size_t m = MAX_M;
 
-	for (; m + MAX_M <= M; m += MAX_M)
-		tile(MAX_M, nr, K, x + m * ldx * x_bytes, ldx, w, bias, y + m * ldy, ldy);
-	x += m * ldx * x_bytes;
-	y += m * ldy;
-	switch (M - m) {
-	case 1:
-		tile(1, nr, K, x, ldx, w, bias, y, ldy);
-		break;
-#if MAX_M > 2
-	case 2:
-		tile(2, nr, K, x, ldx, w, bias, y, ldy);
-		break;
-#endif
-#if MAX_M > 3
-	case 3:
-		tile(3, nr, K, x, ldx, w, bias, y, ldy);
-		break;
-#endif
-	default:
-		break;
+	if (M < MAX_M) {
+		skinny_rest(tile, true, nr, M, K, x, ldx, w, bias, y, ldy);
+		return;
 	}
+	tile(true, MAX_M, nr, K, x, ldx, w, bias, y, ldy);
+	for (; m + MAX_M <= M; m += MAX_M)
+		tile(false, MAX_M, nr, K, x + m * ldx * x_bytes, ldx, w, bias, y + m * ldy, ldy);
+	skinny_rest(tile, false, nr, M - m, K, x + m * ldx * x_bytes, ldx, w, bias, y + m * ldy, ldy);
 }
 
 INLINE void skinny_any(skinny_tile_function *tile, size_t x_bytes, size_t w_bytes, size_t M, size_t N,
