@@ -182,7 +182,7 @@ int main(int argc, char **argv)
 {
 	struct bench b = {0};
 
-	cpu_init(CPU_AVX512);
+	cpu_init(CPU_BEST);
 	gemm_init();
 	setup(&b, argc > 1 ? argv[1] : "worker/base");
 	bench_loads(&b);

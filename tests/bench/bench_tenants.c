@@ -367,7 +367,7 @@ int main(int argc, char **argv)
 	static const size_t tenants[] = {1, 10, 100, 1000}, adapters[] = {1, 32};
 	struct bench b = {0};
 
-	cpu_init(CPU_AVX512);
+	cpu_init(CPU_BEST);
 	gemm_init();
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	setup(&b, argc > 1 ? argv[1] : "worker/base");
