@@ -22,10 +22,10 @@
 
 #define STREAMS 64
 #define PROMPT 16
-#define TOKENS 24
+#define TOKENS 16
 #define LONG_PROMPT 400
 #define MAX_TENANTS 1000
-#define ROUNDS 9
+#define ROUNDS 5
 #define TRAIN_ROWS 512
 #define TRAIN_LENGTH 128
 #define MAX_TRAINERS 64
