@@ -27,6 +27,7 @@ static const char policy[] =
 	F(index_html, "index.html", HTML)                                                                    \
 	F(icon_svg, "icon.svg", SVG)                                                                         \
 	F(style_css, "style.css", CSS)                                                                       \
+	F(jobs_css, "jobs.css", CSS)                                                                         \
 	F(parts_css, "parts.css", CSS)                                                                       \
 	F(adapter_js, "adapter.js", JS)                                                                      \
 	F(aliases_js, "aliases.js", JS)                                                                      \

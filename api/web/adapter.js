@@ -15,27 +15,64 @@ export function parseLayers(text) {
 }
 
 function checks(legend, items, hint) {
-  const boxes = items.map(([value, label, on]) => ({value, box: h("input", {type: "checkbox", checked: on}), label}));
-  const element = h("fieldset", {class: "field"}, h("legend", {}, legend),
-    boxes.map((b) => h("label", {class: "check"}, b.box, b.label)), hint ? h("p", {class: "hint"}, hint) : null);
+  const boxes = items.map(([value, label, on]) => ({
+    value,
+    box: h("input", {type: "checkbox", checked: on}),
+    label,
+  }));
+  const element = h(
+    "fieldset",
+    {class: "field"},
+    h("legend", {}, legend),
+    boxes.map((b) => h("label", {class: "check"}, b.box, b.label)),
+    hint ? h("p", {class: "hint"}, hint) : null,
+  );
   return {element, values: () => boxes.filter((b) => b.box.checked).map((b) => b.value)};
 }
 
 // {element, value()}: undefined when it is redd's default.
 export function adapterForm(nLayers, changed) {
-  const positions = checks("Positions", [["ffn", "feed-forward", true], ["attn", "attention output", false], ["qkv", "query, key, value", false],
-    ["res", "behind the feed-forward residual", false], ["attn_res", "behind the attention residual", false]],
-    "Feed-forward alone is RED as published; with attention output and query, key, value it is RED++.");
-  const parts = checks("Parts", [["scale", "scale", true], ["bias", "bias", true], ["ln", "a layer norm behind them", false]]);
+  const positions = checks(
+    "Positions",
+    [
+      ["ffn", "feed-forward", true],
+      ["attn", "attention output", false],
+      ["qkv", "query, key, value", false],
+      ["res", "behind the feed-forward residual", false],
+      ["attn_res", "behind the attention residual", false],
+    ],
+    "Feed-forward alone is RED as published; with attention output and query, key, value it is RED++.",
+  );
+  const parts = checks("Parts", [
+    ["scale", "scale", true],
+    ["bias", "bias", true],
+    ["ln", "a layer norm behind them", false],
+  ]);
   const layers = h("input", {placeholder: "all", autocomplete: "off"});
-  const element = h("details", {}, h("summary", {}, "What is edited"), h("div", {class: "fields"}, positions.element, parts.element,
-    field("Layers", layers, nLayers ? `0 to ${nLayers - 1}, such as 0-3, 7.` : "Such as 0-3, 7.")));
+  const element = h(
+    "details",
+    {},
+    h("summary", {}, "What is edited"),
+    h(
+      "div",
+      {class: "fields"},
+      positions.element,
+      parts.element,
+      field("Layers", layers, nLayers ? `0 to ${nLayers - 1}, such as 0-3, 7.` : "Such as 0-3, 7."),
+    ),
+  );
   element.addEventListener("input", changed);
   return {
     element,
     value() {
-      const spec = {type: "red", positions: positions.values(), parts: parts.values(), layers: parseLayers(layers.value)};
-      const plain = spec.positions.join() === "ffn" && spec.parts.join() === "scale,bias" && spec.layers === "all";
+      const spec = {
+        type: "red",
+        positions: positions.values(),
+        parts: parts.values(),
+        layers: parseLayers(layers.value),
+      };
+      const plain =
+        spec.positions.join() === "ffn" && spec.parts.join() === "scale,bias" && spec.layers === "all";
       return plain ? undefined : spec;
     },
   };

@@ -83,7 +83,7 @@ export async function blob(path) {
 // Every item of a list, page by page.
 export async function all(path, signal) {
   const items = [];
-  for (let after = "", more = true; more; ) {
+  for (let after = "", more = true; more;) {
     const page = await get(`${path}?limit=${PAGE}${after && "&after=" + encodeURIComponent(after)}`, signal);
     items.push(...page.data);
     after = page.last_id;
@@ -128,8 +128,8 @@ async function* eventsAfter(id, last, signal) {
   }
 }
 
-// A job's events, from the first on, until it is over. Broken connections are taken up where they broke; a page that
-// nobody looks at holds none, for browsers have few to give.
+// A job's events, from the first on, until it is over. Broken connections are taken up where they broke; a
+// page that nobody looks at holds none, for browsers have few to give.
 export async function* jobEvents(id, signal) {
   let last = "";
   for (let wait = RETRY_MS; !signal.aborted; wait = Math.min(2 * wait, RETRY_MAX_MS)) {
@@ -175,7 +175,9 @@ export function upload(file, progress, signal) {
     request.responseType = "json";
     request.upload.onprogress = (e) => e.lengthComputable && progress(e.loaded / e.total);
     request.onload = () =>
-      request.status < 300 ? resolve(request.response) : reject(new ApiError(request.status, request.response));
+      request.status < 300
+        ? resolve(request.response)
+        : reject(new ApiError(request.status, request.response));
     request.onerror = () => reject(new Error("The upload was cut off. Is redd running?"));
     request.onabort = () => reject(new DOMException("Left", "AbortError"));
     signal.addEventListener("abort", () => request.abort());

@@ -12,7 +12,12 @@ import {showTenants} from "./tenants.js";
 
 const sections = [
   {path: "jobs", title: "Jobs", for: "tenant", show: showJobs},
-  {path: "models", title: "Models", for: "tenant", show: (m, args, s) => (args.length ? showModel : showModels)(m, args, s)},
+  {
+    path: "models",
+    title: "Models",
+    for: "tenant",
+    show: (m, args, s) => (args.length ? showModel : showModels)(m, args, s),
+  },
   {path: "playground", title: "Playground", for: "tenant", show: showPlayground},
   {path: "tenants", title: "Tenants", for: "admin", show: showTenants},
 ];
@@ -28,8 +33,11 @@ function mine() {
 function drawFrame(current) {
   const nav = document.getElementById("nav");
   const who = document.getElementById("who");
-  nav.replaceChildren(...(session ? mine() : []).map((s) =>
-    h("a", {href: "#/" + s.path, aria: s === current ? {current: "page"} : {}}, s.title)));
+  nav.replaceChildren(
+    ...(session ? mine() : []).map((s) =>
+      h("a", {href: "#/" + s.path, aria: s === current ? {current: "page"} : {}}, s.title),
+    ),
+  );
   const foot = document.getElementById("base");
   who.replaceChildren();
   foot.replaceChildren();
@@ -37,7 +45,8 @@ function drawFrame(current) {
   who.append(h("span", {class: "muted"}, session.tenant ? session.tenant.name : "admin"));
   if (needsKey) who.append(h("button", {type: "button", class: "small", onclick: signOut}, "Sign out"));
   const base = session.base;
-  if (base) foot.append(`${base.id} · ${base.family}, ${large(base.n_params)} parameters, ${base.n_layers} layers`);
+  if (base)
+    foot.append(`${base.id} · ${base.family}, ${large(base.n_params)} parameters, ${base.n_layers} layers`);
 }
 
 function signOut() {

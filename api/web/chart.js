@@ -19,7 +19,8 @@ export function ticks(lo, hi, n) {
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 2.5, 5, 10].map((m) => m * power).find((s) => s >= raw);
   const out = [];
-  for (let i = Math.ceil(lo / step); i * step <= hi * (1 + 1e-9); i++) out.push(Number((i * step).toPrecision(12)));
+  for (let i = Math.ceil(lo / step); i * step <= hi * (1 + 1e-9); i++)
+    out.push(Number((i * step).toPrecision(12)));
   return out;
 }
 
@@ -33,7 +34,7 @@ function logTicks(lo, hi) {
 // Points that fall on the same pixel become their lowest and highest.
 function thin(points) {
   const out = [];
-  for (let i = 0; i < points.length; ) {
+  for (let i = 0; i < points.length;) {
     const column = Math.round(points[i][0]);
     let low = points[i];
     let high = points[i];
@@ -47,7 +48,12 @@ function thin(points) {
 }
 
 function path(points) {
-  return points.length ? "M" + thin(points).map((p) => p[0].toFixed(1) + "," + p[1].toFixed(1)).join("L") : "";
+  return points.length
+    ? "M" +
+        thin(points)
+          .map((p) => p[0].toFixed(1) + "," + p[1].toFixed(1))
+          .join("L")
+    : "";
 }
 
 // Exponential mean without the bias of its start; as long as an eightieth of the run.
@@ -78,10 +84,33 @@ function numbersTable(rows) {
   const every = Math.max(1, Math.ceil(rows.length / TABLE_ROWS));
   const shown = rows.filter((r, i) => i % every === 0 || i === rows.length - 1 || r.valid_loss !== undefined);
   const cell = (x) => h("td", {}, short(x));
-  return h("table", {class: "numbers"},
-    h("thead", {}, h("tr", {}, ["Step", "Training", "Validation", "Learning rate"].map((t) => h("th", {scope: "col"}, t)))),
-    h("tbody", {}, shown.map((r) => h("tr", {}, h("th", {scope: "row"}, String(r.step)),
-      cell(r.train_loss), cell(r.valid_loss), cell(r.learning_rate)))));
+  return h(
+    "table",
+    {class: "numbers"},
+    h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        ["Step", "Training", "Validation", "Learning rate"].map((t) => h("th", {scope: "col"}, t)),
+      ),
+    ),
+    h(
+      "tbody",
+      {},
+      shown.map((r) =>
+        h(
+          "tr",
+          {},
+          h("th", {scope: "row"}, String(r.step)),
+          cell(r.train_loss),
+          cell(r.valid_loss),
+          cell(r.learning_rate),
+        ),
+      ),
+    ),
+  );
 }
 
 class LossChart {
@@ -94,17 +123,32 @@ class LossChart {
     this.cost = 0; // of the last drawing, ms
     this.svg = svg("svg", {class: "plot", "aria-hidden": "true"});
     this.readout = h("p", {class: "readout muted"});
-    this.scrub = h("input", {type: "range", class: "scrub", min: "0", max: "0", value: "0", aria: {label: "Loss by step"}});
+    this.scrub = h("input", {
+      type: "range",
+      class: "scrub",
+      min: "0",
+      max: "0",
+      value: "0",
+      aria: {label: "Loss by step"},
+    });
     this.validKey = h("span", {class: "key valid", hidden: true}, "validation loss");
     this.logBox = h("input", {type: "checkbox"});
     // For the caller to place.
     this.table = h("details", {}, h("summary", {}, "Numbers"));
     this.area = h("div", {class: "plotarea"}, this.svg, this.scrub);
-    this.element = h("figure", {class: "chart"},
-      h("figcaption", {class: "legend"},
-        h("span", {class: "key train"}, "training loss"), this.validKey,
-        h("label", {class: "check"}, this.logBox, "log scale")),
-      this.area, this.readout);
+    this.element = h(
+      "figure",
+      {class: "chart"},
+      h(
+        "figcaption",
+        {class: "legend"},
+        h("span", {class: "key train"}, "training loss"),
+        this.validKey,
+        h("label", {class: "check"}, this.logBox, "log scale"),
+      ),
+      this.area,
+      this.readout,
+    );
     this.element.hidden = this.table.hidden = true; // until there is a step to show
     this.listen();
   }
@@ -116,7 +160,9 @@ class LossChart {
     });
     this.scrub.addEventListener("input", () => this.point(this.rows[Number(this.scrub.value)]));
     this.scrub.addEventListener("blur", () => this.point(null));
-    this.area.addEventListener("pointermove", (e) => this.pointAt(e.clientX - this.area.getBoundingClientRect().left));
+    this.area.addEventListener("pointermove", (e) =>
+      this.pointAt(e.clientX - this.area.getBoundingClientRect().left),
+    );
     this.area.addEventListener("pointerleave", () => this.point(null));
     this.table.addEventListener("toggle", () => this.fillTable());
     new ResizeObserver(() => this.draw()).observe(this.area);
@@ -128,9 +174,11 @@ class LossChart {
       row = {step: data.step};
       this.byStep.set(data.step, row);
       this.rows.push(row);
-      if (this.rows.length > 1 && this.rows[this.rows.length - 2].step > row.step) this.rows.sort((a, b) => a.step - b.step);
+      if (this.rows.length > 1 && this.rows[this.rows.length - 2].step > row.step)
+        this.rows.sort((a, b) => a.step - b.step);
     }
-    for (const name of ["train_loss", "learning_rate", "epoch"]) if (data[name] !== undefined) row[name] = data[name];
+    for (const name of ["train_loss", "learning_rate", "epoch"])
+      if (data[name] !== undefined) row[name] = data[name];
     for (const name of Object.keys(data)) if (name.startsWith("valid_")) row[name] = data[name];
     this.total = data.total_steps || this.total;
     this.element.hidden = this.table.hidden = false;
@@ -140,7 +188,10 @@ class LossChart {
   // With the next frame; a drawing that takes long is done less often.
   drawSoon() {
     if (this.frame) return;
-    this.frame = this.cost < CHEAP_MS ? requestAnimationFrame(() => this.draw()) : setTimeout(() => this.draw(), 8 * this.cost);
+    this.frame =
+      this.cost < CHEAP_MS
+        ? requestAnimationFrame(() => this.draw())
+        : setTimeout(() => this.draw(), 8 * this.cost);
   }
 
   showsValidation(yes) {
@@ -148,7 +199,8 @@ class LossChart {
   }
 
   last(name) {
-    for (let i = this.rows.length - 1; i >= 0; i--) if (this.rows[i][name] !== undefined) return this.rows[i][name];
+    for (let i = this.rows.length - 1; i >= 0; i--)
+      if (this.rows[i][name] !== undefined) return this.rows[i][name];
     return undefined;
   }
 
@@ -171,7 +223,9 @@ class LossChart {
   }
 
   scales() {
-    const values = this.rows.flatMap((r) => [r.train_loss, r.valid_loss]).filter((v) => v !== undefined && Number.isFinite(v));
+    const values = this.rows
+      .flatMap((r) => [r.train_loss, r.valid_loss])
+      .filter((v) => v !== undefined && Number.isFinite(v));
     let lo = values.reduce((a, v) => Math.min(a, v), Infinity);
     let hi = values.reduce((a, v) => Math.max(a, v), -Infinity);
     if (lo === hi || !values.length) [lo, hi] = [(lo || 0) - 0.5, (hi || 0) + 0.5];
@@ -195,13 +249,20 @@ class LossChart {
     const text = (x, y, s, anchor) => svg("text", {x, y, "text-anchor": anchor}, s);
     for (const t of this.useLog ? logTicks(this.lo, this.hi) : ticks(this.lo, this.hi, 6)) {
       const y = this.y(t);
-      out.push(svg("line", {class: "grid", x1: LEFT, x2: right, y1: y, y2: y}), text(LEFT - 8, y + 4, String(t), "end"));
+      out.push(
+        svg("line", {class: "grid", x1: LEFT, x2: right, y1: y, y2: y}),
+        text(LEFT - 8, y + 4, String(t), "end"),
+      );
     }
-    for (const t of ticks(1, Math.max(2, this.total), this.width < 480 ? 4 : 8).filter((v) => Number.isInteger(v) && v > 0))
+    for (const t of ticks(1, Math.max(2, this.total), this.width < 480 ? 4 : 8).filter(
+      (v) => Number.isInteger(v) && v > 0,
+    ))
       out.push(text(this.x(t), bottom + 16, String(t), "middle"));
     out.push(svg("line", {class: "axis", x1: LEFT, x2: right, y1: bottom, y2: bottom}));
-    out.push(text(LEFT - 8, HEIGHT + GAP + 5, String(Number(this.rateTop.toPrecision(2))), "end"),
-      text(LEFT, HEIGHT + GAP - 9, "learning rate", "start"));
+    out.push(
+      text(LEFT - 8, HEIGHT + GAP + 5, String(Number(this.rateTop.toPrecision(2))), "end"),
+      text(LEFT, HEIGHT + GAP - 9, "learning rate", "start"),
+    );
     return out;
   }
 
@@ -219,12 +280,17 @@ class LossChart {
     this.svg.setAttribute("viewBox", `0 0 ${this.width} ${total}`);
     this.svg.setAttribute("height", total);
     this.cursor = svg("g", {class: "cursor"});
-    this.svg.replaceChildren(...this.grid(),
+    this.svg.replaceChildren(
+      ...this.grid(),
       svg("path", {class: "raw", d: line("train_loss", this.y)}),
       svg("path", {class: "train", d: line("smooth", this.y)}),
       svg("path", {class: "valid", d: line("valid_loss", this.y)}),
-      ...(valid.length <= 80 ? valid : []).map((r) => svg("circle", {class: "valid", r: 3, cx: this.x(r.step), cy: this.y(r.valid_loss)})),
-      svg("path", {class: "rate", d: line("learning_rate", this.yRate)}), this.cursor);
+      ...(valid.length <= 80 ? valid : []).map((r) =>
+        svg("circle", {class: "valid", r: 3, cx: this.x(r.step), cy: this.y(r.valid_loss)}),
+      ),
+      svg("path", {class: "rate", d: line("learning_rate", this.yRate)}),
+      this.cursor,
+    );
     this.scrub.max = String(Math.max(0, this.rows.length - 1));
     this.drawCursor();
     if (this.table.open) this.fillTable();
@@ -241,11 +307,20 @@ class LossChart {
     this.cursor.replaceChildren();
     const x = this.x(row.step);
     if (this.at) this.cursor.append(svg("line", {x1: x, x2: x, y1: TOP, y2: HEIGHT + GAP + STRIP}));
-    if (Number.isFinite(row.smooth)) this.cursor.append(svg("circle", {class: "train", r: 3.5, cx: x, cy: this.y(row.smooth)}));
+    if (Number.isFinite(row.smooth))
+      this.cursor.append(svg("circle", {class: "train", r: 3.5, cx: x, cy: this.y(row.smooth)}));
   }
 
   fillTable() {
-    if (this.table.open) this.table.replaceChildren(this.table.firstChild, h("div", {class: "scroll", tabindex: "0", role: "region", aria: {label: "Numbers of the curve"}}, numbersTable(this.rows)));
+    if (this.table.open)
+      this.table.replaceChildren(
+        this.table.firstChild,
+        h(
+          "div",
+          {class: "scroll", tabindex: "0", role: "region", aria: {label: "Numbers of the curve"}},
+          numbersTable(this.rows),
+        ),
+      );
   }
 }
 

@@ -13,7 +13,12 @@ function labelRows(data, labels) {
   return data.probs.map((p, i) => {
     const bar = h("span", {class: "bar", aria: {hidden: "true"}}, h("span", {}));
     bar.firstChild.style.width = `${100 * p}%`;
-    return h("li", {class: i === best ? "best" : ""}, h("span", {class: "row"}, h("span", {}, names[i]), h("span", {}, `${(100 * p).toFixed(1)} %`)), bar);
+    return h(
+      "li",
+      {class: i === best ? "best" : ""},
+      h("span", {class: "row"}, h("span", {}, names[i]), h("span", {}, `${(100 * p).toFixed(1)} %`)),
+      bar,
+    );
   });
 }
 
@@ -25,16 +30,25 @@ export function showClassify(wanted, signal) {
   const list = h("ul", {class: "plain probs", aria: {live: "polite"}});
   const result = h("section", {class: "card", hidden: true}, h("h2", {}, "Labels"), list);
   const example = h("button", {type: "button", class: "small", hidden: true}, "Another example");
-  const form = h("form", {class: "card"}, field("Text", text), field("Second text, for pairs", pair),
+  const form = h(
+    "form",
+    {class: "card"},
+    field("Text", text),
+    field("Second text, for pairs", pair),
     h("div", {class: "fields"}, field("Adapter", model), strength.element),
-    h("div", {class: "buttons"}, h("button", {class: "primary"}, "Classify"), example));
+    h("div", {class: "buttons"}, h("button", {class: "primary"}, "Classify"), example),
+  );
   let examples = [];
   let labels = null;
 
   const run = async () => {
     try {
       const input = pair.value ? [[text.value, pair.value]] : [text.value];
-      const answer = await post("/v1/classify", {model: model.value, input, adapter_strength: strength.value()}, signal);
+      const answer = await post(
+        "/v1/classify",
+        {model: model.value, input, adapter_strength: strength.value()},
+        signal,
+      );
       list.replaceChildren(...labelRows(answer.data[0], labels));
       result.hidden = false;
     } catch (e) {
@@ -59,11 +73,20 @@ export function showClassify(wanted, signal) {
   example.addEventListener("click", () => use(Math.floor(Math.random() * examples.length)));
   model.addEventListener("change", () => chosen().catch((e) => notice(e.message, true)));
   strength.input.addEventListener("change", () => !result.hidden && run());
-  choices(wanted, signal).then((options) => {
-    model.append(...options);
-    if (!options.length) return form.prepend(h("p", {class: "warn"}, "There is no adapter yet. A base of this kind answers once a head is trained."));
-    model.value = wanted || options[0].value;
-    return chosen();
-  }).catch((e) => e.name !== "AbortError" && notice(e.message, true));
+  choices(wanted, signal)
+    .then((options) => {
+      model.append(...options);
+      if (!options.length)
+        return form.prepend(
+          h(
+            "p",
+            {class: "warn"},
+            "There is no adapter yet. A base of this kind answers once a head is trained.",
+          ),
+        );
+      model.value = wanted || options[0].value;
+      return chosen();
+    })
+    .catch((e) => e.name !== "AbortError" && notice(e.message, true));
   return h("div", {class: "stack"}, form, result);
 }

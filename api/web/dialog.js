@@ -11,10 +11,21 @@ export function ask(title, body, buttons) {
     const dialog = h("dialog", {aria: {labelledby: id}}, h("h2", {id}, title), body);
     const row = h("div", {class: "buttons"});
     for (const b of buttons) {
-      row.append(h("button", {type: "button", class: b.class, disabled: b.disabled, onclick: () => {
-        value = b.value;
-        dialog.close();
-      }}, b.label));
+      row.append(
+        h(
+          "button",
+          {
+            type: "button",
+            class: b.class,
+            disabled: b.disabled,
+            onclick: () => {
+              value = b.value;
+              dialog.close();
+            },
+          },
+          b.label,
+        ),
+      );
     }
     dialog.append(row);
     dialog.addEventListener("close", () => {
@@ -36,8 +47,18 @@ export function confirm(title, text, verb) {
 
 // For what cannot be undone and is large: the name must be typed.
 export async function confirmByName(title, text, name, verb) {
-  const input = h("input", {autocomplete: "off", spellcheck: "false", aria: {label: `Type ${name} to confirm`}});
-  const body = h("div", {}, h("p", {}, text), h("p", {}, "Type ", h("strong", {}, name), " to confirm."), input);
+  const input = h("input", {
+    autocomplete: "off",
+    spellcheck: "false",
+    aria: {label: `Type ${name} to confirm`},
+  });
+  const body = h(
+    "div",
+    {},
+    h("p", {}, text),
+    h("p", {}, "Type ", h("strong", {}, name), " to confirm."),
+    input,
+  );
   input.addEventListener("input", () => {
     const button = input.closest("dialog").querySelector(".danger");
     button.disabled = input.value !== name;

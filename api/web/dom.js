@@ -91,16 +91,24 @@ export function field(label, control, hint) {
 }
 
 export function select(options, value, props = {}) {
-  const e = h("select", props, options.map((o) => h("option", {value: o[0]}, o[1])));
+  const e = h(
+    "select",
+    props,
+    options.map((o) => h("option", {value: o[0]}, o[1])),
+  );
   e.value = value;
   return e;
 }
 
 export function copyButton(text, what) {
-  return action("Copy", async () => {
-    await navigator.clipboard.writeText(text());
-    notice(what + " copied.");
-  }, {class: "small", aria: {label: "Copy " + what.toLowerCase()}});
+  return action(
+    "Copy",
+    async () => {
+      await navigator.clipboard.writeText(text());
+      notice(what + " copied.");
+    },
+    {class: "small", aria: {label: "Copy " + what.toLowerCase()}},
+  );
 }
 
 export function save(blob, name) {

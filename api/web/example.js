@@ -10,7 +10,8 @@ const PAGES = 10;
 async function beginning(fileId, signal) {
   const stop = new AbortController();
   const response = await fetch(`/v1/files/${fileId}/content`, {
-    headers: key.get() ? {Authorization: "Bearer " + key.get()} : {}, signal: AbortSignal.any([signal, stop.signal]),
+    headers: key.get() ? {Authorization: "Bearer " + key.get()} : {},
+    signal: AbortSignal.any([signal, stop.signal]),
   });
   if (!response.ok) return "";
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();

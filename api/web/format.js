@@ -9,7 +9,11 @@ export function count(n) {
 
 // 7.5 M, 124 M, 6.7 B
 export function large(n) {
-  for (const [unit, size] of [["B", 1e9], ["M", 1e6], ["k", 1e3]])
+  for (const [unit, size] of [
+    ["B", 1e9],
+    ["M", 1e6],
+    ["k", 1e3],
+  ])
     if (n >= size) return `${(n / size).toFixed(n < 10 * size ? 1 : 0)} ${unit}`;
   return String(n);
 }
@@ -22,7 +26,8 @@ export function plural(n, one, many = one + "s") {
 export function short(x) {
   if (x === null || x === undefined || Number.isNaN(x)) return "–";
   const size = Math.abs(x);
-  if (size !== 0 && (size < 1e-3 || size >= 1e5)) return x.toExponential(1).replace("e-", "e−").replace("e+", "e");
+  if (size !== 0 && (size < 1e-3 || size >= 1e5))
+    return x.toExponential(1).replace("e-", "e−").replace("e+", "e");
   if (size >= 1000) return count(x);
   return x.toPrecision(3);
 }

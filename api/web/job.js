@@ -24,7 +24,11 @@ function stats(chart) {
   const left = stat("Time left");
   const all = [step, loss, valid, speed, left];
   return {
-    element: h("dl", {class: "stats"}, all.map((s) => s.element)),
+    element: h(
+      "dl",
+      {class: "stats"},
+      all.map((s) => s.element),
+    ),
     update(job) {
       const p = job.progress;
       step.set(p.total_steps ? `${count(p.step)} / ${count(p.total_steps)}` : "–");
@@ -39,24 +43,44 @@ function stats(chart) {
 }
 
 function downloadCurve(job) {
-  return action("Result file", async () => save(await blob(`/v1/files/${job.result_files[0]}/content`), `${jobName(job)}.csv`));
+  return action("Result file", async () =>
+    save(await blob(`/v1/files/${job.result_files[0]}/content`), `${jobName(job)}.csv`),
+  );
 }
 
 // What may be done in this status.
 function actions(job, changed) {
-  const move = (verb, label, said) => action(label, async () => {
-    changed(await post(`/v1/fine_tuning/jobs/${job.id}/${verb}`));
-    notice(said);
-  });
-  const cancel = () => action("Cancel", async () => {
-    if (!await confirm(`Cancel ${jobName(job)}?`, "It stops at once and cannot be resumed. Its checkpoints stay.", "Cancel the job")) return;
-    changed(await post(`/v1/fine_tuning/jobs/${job.id}/cancel`));
-    notice("The job is cancelled.");
-  }, {class: "danger"});
-  const link = (path, label, kind) => h("a", {class: "button " + kind, href: path + encodeURIComponent(job.fine_tuned_model)}, label);
+  const move = (verb, label, said) =>
+    action(label, async () => {
+      changed(await post(`/v1/fine_tuning/jobs/${job.id}/${verb}`));
+      notice(said);
+    });
+  const cancel = () =>
+    action(
+      "Cancel",
+      async () => {
+        if (
+          !(await confirm(
+            `Cancel ${jobName(job)}?`,
+            "It stops at once and cannot be resumed. Its checkpoints stay.",
+            "Cancel the job",
+          ))
+        )
+          return;
+        changed(await post(`/v1/fine_tuning/jobs/${job.id}/cancel`));
+        notice("The job is cancelled.");
+      },
+      {class: "danger"},
+    );
+  const link = (path, label, kind) =>
+    h("a", {class: "button " + kind, href: path + encodeURIComponent(job.fine_tuned_model)}, label);
   switch (job.status) {
     case "succeeded":
-      return [link("#/playground/", "Try it", "primary"), link("#/models/", "Adapter", ""), job.result_files.length ? downloadCurve(job) : null];
+      return [
+        link("#/playground/", "Try it", "primary"),
+        link("#/models/", "Adapter", ""),
+        job.result_files.length ? downloadCurve(job) : null,
+      ];
     case "paused":
       return [move("resume", "Resume", "The job goes on."), cancel()];
     case "failed":
@@ -70,12 +94,33 @@ function actions(job, changed) {
 function settings(job) {
   const rows = Object.entries(job.hyperparameters || {});
   const adapter = job.adapter || {};
-  return h("details", {}, h("summary", {}, "Settings"), h("dl", {class: "facts"},
-    [["training_file", job.training_file], ["validation_file", job.validation_file], ["seed", job.seed],
-      ["positions", (adapter.positions || []).join(", ")], ["parts", (adapter.parts || []).join(", ")],
-      ["layers", String(adapter.layers)], ...rows]
-      .filter(([, v]) => v !== null && v !== undefined && v !== "")
-      .map(([k, v]) => h("div", {}, h("dt", {}, k), h("dd", {}, typeof v === "number" ? String(Number(v.toPrecision(9))) : String(v))))));
+  return h(
+    "details",
+    {},
+    h("summary", {}, "Settings"),
+    h(
+      "dl",
+      {class: "facts"},
+      [
+        ["training_file", job.training_file],
+        ["validation_file", job.validation_file],
+        ["seed", job.seed],
+        ["positions", (adapter.positions || []).join(", ")],
+        ["parts", (adapter.parts || []).join(", ")],
+        ["layers", String(adapter.layers)],
+        ...rows,
+      ]
+        .filter(([, v]) => v !== null && v !== undefined && v !== "")
+        .map(([k, v]) =>
+          h(
+            "div",
+            {},
+            h("dt", {}, k),
+            h("dd", {}, typeof v === "number" ? String(Number(v.toPrecision(9))) : String(v)),
+          ),
+        ),
+    ),
+  );
 }
 
 function eventLog() {
@@ -83,7 +128,15 @@ function eventLog() {
   return {
     element: h("details", {}, h("summary", {}, "Events"), list),
     push(event) {
-      list.append(h("li", {class: event.level}, h("time", {}, new Date(event.created_at * 1000).toLocaleTimeString()), " ", event.message));
+      list.append(
+        h(
+          "li",
+          {class: event.level},
+          h("time", {}, new Date(event.created_at * 1000).toLocaleTimeString()),
+          " ",
+          event.message,
+        ),
+      );
       if (list.children.length > LOG_LINES) list.firstChild.remove();
     },
   };
@@ -96,9 +149,30 @@ function checkpoints(id, signal) {
     if (!element.open) return;
     const items = await all(`/v1/fine_tuning/jobs/${id}/checkpoints`, signal);
     const model = (c) => encodeURIComponent(c.fine_tuned_model_checkpoint);
-    keyed(list, items, (c) => c.id, (c) => h("li", {class: "row"},
-      h("span", {}, `step ${c.step_number}`, h("span", {class: "muted"}, ` · loss ${short(c.metrics.valid_loss ?? c.metrics.train_loss)}`)),
-      h("a", {href: "#/playground/" + model(c), aria: {label: `Try it: the checkpoint of step ${c.step_number}`}}, "Try it")));
+    keyed(
+      list,
+      items,
+      (c) => c.id,
+      (c) =>
+        h(
+          "li",
+          {class: "row"},
+          h(
+            "span",
+            {},
+            `step ${c.step_number}`,
+            h("span", {class: "muted"}, ` · loss ${short(c.metrics.valid_loss ?? c.metrics.train_loss)}`),
+          ),
+          h(
+            "a",
+            {
+              href: "#/playground/" + model(c),
+              aria: {label: `Try it: the checkpoint of step ${c.step_number}`},
+            },
+            "Try it",
+          ),
+        ),
+    );
     if (!items.length) list.replaceChildren(h("li", {class: "muted"}, "None yet."));
   });
   return element;
@@ -107,8 +181,17 @@ function checkpoints(id, signal) {
 function head(job) {
   const made = job.fine_tuned_model;
   const id = made || job.id;
-  return h("div", {class: "muted meta"}, h("p", {}, "from ", modelShort(job.model), " · ", time(job.created_at)),
-    h("p", {class: "copyable"}, h("code", {}, id), copyButton(() => id, made ? "Model name" : "Job id")));
+  return h(
+    "div",
+    {class: "muted meta"},
+    h("p", {}, "from ", modelShort(job.model), " · ", time(job.created_at)),
+    h(
+      "p",
+      {class: "copyable"},
+      h("code", {}, id),
+      copyButton(() => id, made ? "Model name" : "Job id"),
+    ),
+  );
 }
 
 // The parts that only change with the status.
@@ -139,14 +222,23 @@ export function showJob(id, signal) {
   const numbers = stats(chart);
   const log = eventLog();
   const view = {
-    title: h("h1", {tabindex: "-1"}, "Job"), head: h("div", {}), actions: h("div", {class: "buttons"}),
-    error: h("p", {class: "error", hidden: true}), settings: h("div", {}), standing: h("p", {class: "muted standing"}),
+    title: h("h1", {tabindex: "-1"}, "Job"),
+    head: h("div", {}),
+    actions: h("div", {class: "buttons"}),
+    error: h("p", {class: "error", hidden: true}),
+    settings: h("div", {}),
+    standing: h("p", {class: "muted standing"}),
     bar: h("progress", {max: "1", value: 0, aria: {label: "Progress"}}),
   };
   let job = null;
   const changed = (now) => {
-    if (job && job.status !== now.status && jobOver(now)) notice(`${jobName(now)} ${now.status === "succeeded" ? "is done" : "is over: " + now.status}.`, now.status === "failed");
-    if (!job || job.status !== now.status || job.fine_tuned_model !== now.fine_tuned_model) drawStatus(view, now, changed);
+    if (job && job.status !== now.status && jobOver(now))
+      notice(
+        `${jobName(now)} ${now.status === "succeeded" ? "is done" : "is over: " + now.status}.`,
+        now.status === "failed",
+      );
+    if (!job || job.status !== now.status || job.fine_tuned_model !== now.fine_tuned_model)
+      drawStatus(view, now, changed);
     job = now;
     numbers.update(job);
     view.bar.value = job.progress.total_steps ? job.progress.step / job.progress.total_steps : 0;
@@ -156,11 +248,26 @@ export function showJob(id, signal) {
   };
   const refresh = async () => changed(await get(`/v1/fine_tuning/jobs/${encodeURIComponent(id)}`, signal));
   refresh().catch((e) => {
-    if (e.name !== "AbortError") view.head.replaceChildren(h("p", {class: "error", role: "alert"}, e.message));
+    if (e.name !== "AbortError")
+      view.head.replaceChildren(h("p", {class: "error", role: "alert"}, e.message));
   });
-  poll(signal, async () => job && !jobOver(job) && refresh(), () => POLL_MS);
+  poll(
+    signal,
+    async () => job && !jobOver(job) && refresh(),
+    () => POLL_MS,
+  );
   follow(id, chart, log, changed, signal);
-  return h("article", {class: "panel card"}, h("a", {class: "back", href: "#/jobs"}, "All jobs"),
-    h("div", {class: "row wrap"}, view.title, view.actions), view.head, view.error, view.bar, view.standing,
-    numbers.element, chart.element, h("div", {class: "folds"}, chart.table, checkpoints(id, signal), view.settings, log.element));
+  return h(
+    "article",
+    {class: "panel card"},
+    h("a", {class: "back", href: "#/jobs"}, "All jobs"),
+    h("div", {class: "row wrap"}, view.title, view.actions),
+    view.head,
+    view.error,
+    view.bar,
+    view.standing,
+    numbers.element,
+    chart.element,
+    h("div", {class: "folds"}, chart.table, checkpoints(id, signal), view.settings, log.element),
+  );
 }

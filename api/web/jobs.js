@@ -11,10 +11,13 @@ const BUSY_MS = 2000;
 const IDLE_MS = 8000;
 
 function makeCard(job) {
-  const card = h("a", {class: "jobcard", href: "#/jobs/" + job.id},
+  const card = h(
+    "a",
+    {class: "jobcard", href: "#/jobs/" + job.id},
     h("span", {class: "row"}, h("span", {class: "name"}, jobName(job)), h("span", {class: "state"})),
     h("span", {class: "meta"}, time(job.created_at), h("span", {class: "standing"})),
-    h("span", {class: "bar", aria: {hidden: "true"}}, h("span", {})));
+    h("span", {class: "bar", aria: {hidden: "true"}}, h("span", {})),
+  );
   return h("li", {}, card);
 }
 
@@ -39,7 +42,13 @@ function jobList(current, signal) {
   const more = h("button", {type: "button", class: "small", hidden: true}, "Show more");
   const empty = h("p", {class: "muted", hidden: true}, "No jobs yet. Drop a file to start the first.");
   const update = () => {
-    keyed(list, seen.data, (j) => j.id, makeCard, (e, j) => updateCard(e, j, current));
+    keyed(
+      list,
+      seen.data,
+      (j) => j.id,
+      makeCard,
+      (e, j) => updateCard(e, j, current),
+    );
     more.hidden = !seen.has_more;
   };
   const refresh = async () => {
@@ -53,11 +62,28 @@ function jobList(current, signal) {
   });
   update();
   poll(signal, refresh, () => (seen.data.some((j) => !jobOver(j)) ? BUSY_MS : IDLE_MS));
-  return h("section", {class: "joblist", aria: {labelledby: "jobs-title"}},
-    h("div", {class: "row"}, h("h2", {id: "jobs-title"}, "Jobs"), current ? h("a", {class: "button small", href: "#/jobs"}, "New job") : null),
-    empty, list, more);
+  return h(
+    "section",
+    {class: "joblist", aria: {labelledby: "jobs-title"}},
+    h(
+      "div",
+      {class: "row"},
+      h("h2", {id: "jobs-title"}, "Jobs"),
+      current ? h("a", {class: "button small", href: "#/jobs"}, "New job") : null,
+    ),
+    empty,
+    list,
+    more,
+  );
 }
 
 export function showJobs(main, [id], signal) {
-  main.append(h("div", {class: id ? "split one" : "split"}, id ? showJob(id, signal) : showSubmit(signal), jobList(id, signal)));
+  main.append(
+    h(
+      "div",
+      {class: id ? "split one" : "split"},
+      id ? showJob(id, signal) : showSubmit(signal),
+      jobList(id, signal),
+    ),
+  );
 }

@@ -35,7 +35,7 @@ class Answer {
     try {
       for await (const chunk of complete(path, body, AbortSignal.any([signal, this.stop.signal]))) {
         const choice = chunk.choices[0];
-        const piece = choice ? choice.text ?? choice.delta?.content ?? "" : "";
+        const piece = choice ? (choice.text ?? choice.delta?.content ?? "") : "";
         if (piece && !first) first = performance.now();
         if (chunk.usage) tokens = chunk.usage.completion_tokens;
         this.content += piece;
@@ -43,7 +43,10 @@ class Answer {
       }
       const seconds = (performance.now() - (first || began)) / 1000;
       const rate = tokens > 1 && seconds > 0 ? ` · ${((tokens - 1) / seconds).toFixed(0)} a second` : "";
-      setText(this.foot, `${plural(tokens, "token")}${rate}${first ? ` · first after ${(first - began).toFixed(0)} ms` : ""}`);
+      setText(
+        this.foot,
+        `${plural(tokens, "token")}${rate}${first ? ` · first after ${(first - began).toFixed(0)} ms` : ""}`,
+      );
       return true;
     } catch (e) {
       if (e.name === "AbortError") setText(this.foot, "stopped");
@@ -74,9 +77,25 @@ function sampling() {
   const topP = number("1", {max: "1"});
   const seed = number("1", {step: "1"});
   return {
-    element: h("details", {}, h("summary", {}, "Sampling"), h("div", {class: "fields"}, field("Most tokens", tokens),
-      field("Temperature", temperature, "0: always the likeliest token."), field("Top p", topP), field("Seed", seed))),
-    values: () => ({max_tokens: Number(tokens.value), temperature: Number(temperature.value), top_p: Number(topP.value), seed: Number(seed.value)}),
+    element: h(
+      "details",
+      {},
+      h("summary", {}, "Sampling"),
+      h(
+        "div",
+        {class: "fields"},
+        field("Most tokens", tokens),
+        field("Temperature", temperature, "0: always the likeliest token."),
+        field("Top p", topP),
+        field("Seed", seed),
+      ),
+    ),
+    values: () => ({
+      max_tokens: Number(tokens.value),
+      temperature: Number(temperature.value),
+      top_p: Number(topP.value),
+      seed: Number(seed.value),
+    }),
   };
 }
 
@@ -86,21 +105,54 @@ class Playground {
     this.wanted = wanted;
     this.prompt = h("textarea", {rows: "4", spellcheck: "false", placeholder: "Ask something"});
     this.model = select([], "");
-    this.mode = select([["text", "Text"], ["chat", "Chat"]], "text");
+    this.mode = select(
+      [
+        ["text", "Text"],
+        ["chat", "Chat"],
+      ],
+      "text",
+    );
     this.strength = strengthSlider();
     this.sampling = sampling();
     this.hint = h("p", {class: "hint", aria: {live: "polite"}});
     this.base = new Answer(session.base ? session.base.id : "base");
     this.tuned = new Answer("adapter");
     this.examples = [];
-    this.example = h("button", {type: "button", class: "small", hidden: true, onclick: () => this.useExample()}, "Another example");
+    this.example = h(
+      "button",
+      {type: "button", class: "small", hidden: true, onclick: () => this.useExample()},
+      "Another example",
+    );
     this.go = h("button", {class: "primary"}, "Run");
     this.halt = h("button", {type: "button", hidden: true, onclick: () => this.stop()}, "Stop");
-    this.form = h("form", {class: "card"}, field("Prompt", this.prompt), this.hint,
-      h("div", {class: "fields"}, field("Adapter", this.model), session.base?.kind === "causal" ? field("As", this.mode) : null, this.strength.element),
+    this.form = h(
+      "form",
+      {class: "card"},
+      field("Prompt", this.prompt),
+      this.hint,
+      h(
+        "div",
+        {class: "fields"},
+        field("Adapter", this.model),
+        session.base?.kind === "causal" ? field("As", this.mode) : null,
+        this.strength.element,
+      ),
       this.sampling.element,
-      h("div", {class: "buttons"}, this.go, this.halt, this.example, h("span", {class: "muted keys"}, "Ctrl + Enter")));
-    this.element = h("div", {class: "stack"}, this.form, h("div", {class: "pair"}, this.base.element, this.tuned.element));
+      h(
+        "div",
+        {class: "buttons"},
+        this.go,
+        this.halt,
+        this.example,
+        h("span", {class: "muted keys"}, "Ctrl + Enter"),
+      ),
+    );
+    this.element = h(
+      "div",
+      {class: "stack"},
+      this.form,
+      h("div", {class: "pair"}, this.base.element, this.tuned.element),
+    );
     this.listen();
     this.fill().catch((e) => e.name !== "AbortError" && notice(e.message, true));
   }
@@ -151,9 +203,16 @@ class Playground {
   // Adapters mind the shape they were trained on, down to the last line break.
   checkShape() {
     const texts = this.examples.filter((e) => e.mode === "text");
-    const broken = texts.length && this.mode.value === "text" && this.prompt.value &&
-      texts.every((e) => e.prompt.endsWith("\n")) && !this.prompt.value.endsWith("\n");
-    setText(this.hint, broken ? "This adapter was trained on prompts that end with a line break; yours does not." : "");
+    const broken =
+      texts.length &&
+      this.mode.value === "text" &&
+      this.prompt.value &&
+      texts.every((e) => e.prompt.endsWith("\n")) &&
+      !this.prompt.value.endsWith("\n");
+    setText(
+      this.hint,
+      broken ? "This adapter was trained on prompts that end with a line break; yours does not." : "",
+    );
   }
 
   request(model) {
@@ -178,7 +237,10 @@ class Playground {
 
   async runTuned() {
     const [path, body] = this.request(this.model.value);
-    const both = Promise.all([this.baseDone, this.tuned.run(path, {...body, adapter_strength: this.strength.value()}, this.signal)]);
+    const both = Promise.all([
+      this.baseDone,
+      this.tuned.run(path, {...body, adapter_strength: this.strength.value()}, this.signal),
+    ]);
     await this.busy(both);
     const [base, tuned] = await both;
     if (base && tuned) {
@@ -195,5 +257,7 @@ class Playground {
 
 export function showPlayground(main, [wanted], signal) {
   main.append(h("h1", {tabindex: "-1"}, "Playground"));
-  main.append(session.base?.kind === "encoder" ? showClassify(wanted, signal) : new Playground(wanted, signal).element);
+  main.append(
+    session.base?.kind === "encoder" ? showClassify(wanted, signal) : new Playground(wanted, signal).element,
+  );
 }

@@ -20,13 +20,27 @@ export function leave() {
 // The form; done() is called once a key was good.
 export function signIn(main, done) {
   const input = h("input", {
-    type: "password", name: "key", autocomplete: "off", required: true, spellcheck: "false", placeholder: "sk-redd-…",
+    type: "password",
+    name: "key",
+    autocomplete: "off",
+    required: true,
+    spellcheck: "false",
+    placeholder: "sk-redd-…",
   });
   const wrong = h("p", {class: "error", role: "alert"});
-  const form = h("form", {class: "signin card"},
+  const form = h(
+    "form",
+    {class: "signin card"},
     h("h1", {tabindex: "-1"}, "Sign in"),
-    h("p", {class: "muted"}, "With your API key, or with the admin key to manage tenants. It is kept in this tab only."),
-    field("Key", input), wrong, h("button", {class: "primary"}, "Sign in"));
+    h(
+      "p",
+      {class: "muted"},
+      "With your API key, or with the admin key to manage tenants. It is kept in this tab only.",
+    ),
+    field("Key", input),
+    wrong,
+    h("button", {class: "primary"}, "Sign in"),
+  );
   form.addEventListener("submit", async (e) => {
     e.preventDefault();
     wrong.textContent = "";

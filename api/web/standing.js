@@ -3,8 +3,13 @@ import {h} from "./dom.js";
 import {duration, plural} from "./format.js";
 
 const words = {
-  validating_files: "checking", queued: "queued", running: "running", paused: "paused",
-  succeeded: "done", failed: "failed", cancelled: "cancelled",
+  validating_files: "checking",
+  queued: "queued",
+  running: "running",
+  paused: "paused",
+  succeeded: "done",
+  failed: "failed",
+  cancelled: "cancelled",
 };
 
 export function jobName(job) {

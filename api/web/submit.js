@@ -20,10 +20,29 @@ function isValidation(file) {
 }
 
 function dropZone(kind, take) {
-  const input = h("input", {type: "file", accept: ".jsonl,.json,application/jsonl", multiple: true, id: "drop-input"});
-  const zone = h("div", {class: "drop"},
-    h("label", {for: "drop-input"}, h("strong", {}, "Drop a .jsonl file here"), h("span", {}, "or choose one")), input,
-    h("p", {class: "hint"}, "One row a line: ", shapes[kind].flatMap((s, i) => [i ? " or " : "", h("code", {}, s)])));
+  const input = h("input", {
+    type: "file",
+    accept: ".jsonl,.json,application/jsonl",
+    multiple: true,
+    id: "drop-input",
+  });
+  const zone = h(
+    "div",
+    {class: "drop"},
+    h(
+      "label",
+      {for: "drop-input"},
+      h("strong", {}, "Drop a .jsonl file here"),
+      h("span", {}, "or choose one"),
+    ),
+    input,
+    h(
+      "p",
+      {class: "hint"},
+      "One row a line: ",
+      shapes[kind].flatMap((s, i) => [i ? " or " : "", h("code", {}, s)]),
+    ),
+  );
   input.addEventListener("change", () => {
     take([...input.files]);
     input.value = "";
@@ -34,11 +53,16 @@ function dropZone(kind, take) {
 // The whole page takes files while the form is shown.
 function acceptDrops(zone, take, signal) {
   let depth = 0;
-  const on = (type, f) => document.addEventListener(type, (e) => {
-    if (!e.dataTransfer || !e.dataTransfer.types.includes("Files")) return;
-    e.preventDefault();
-    f(e);
-  }, {signal});
+  const on = (type, f) =>
+    document.addEventListener(
+      type,
+      (e) => {
+        if (!e.dataTransfer || !e.dataTransfer.types.includes("Files")) return;
+        e.preventDefault();
+        f(e);
+      },
+      {signal},
+    );
   const show = () => zone.classList.toggle("over", depth > 0);
   on("dragenter", () => (depth++, show()));
   on("dragleave", () => (depth--, show()));
@@ -58,18 +82,45 @@ class Submit {
     this.check = new AbortController();
     this.hyper = hyperForm(this.kind, () => this.changed());
     this.adapter = adapterForm(session.base && session.base.n_layers, () => this.changed());
-    this.suffix = h("input", {maxlength: "64", autocomplete: "off", placeholder: "support-tone", pattern: "[A-Za-z0-9._\\-]*"});
-    this.model = select([[session.base ? session.base.id : "", session.base ? session.base.id : "none"]], session.base ? session.base.id : "");
+    this.suffix = h("input", {
+      maxlength: "64",
+      autocomplete: "off",
+      placeholder: "support-tone",
+      pattern: "[A-Za-z0-9._\\-]*",
+    });
+    this.model = select(
+      [[session.base ? session.base.id : "", session.base ? session.base.id : "none"]],
+      session.base ? session.base.id : "",
+    );
     this.report = h("div", {class: "report", aria: {live: "polite"}});
     this.chosen = h("ul", {class: "plain chosen"});
     this.start = action("Start training", () => this.create(), {class: "primary", disabled: true});
     const zone = dropZone(this.kind, (f) => this.take(f));
     acceptDrops(zone, (f) => this.take(f), signal);
-    this.form = h("div", {class: "form", hidden: true}, this.report,
-      h("div", {class: "fields"}, field("Name", this.suffix, "Shows in the model's name."), field("Start from", this.model)),
-      this.hyper.element, this.adapter.element, h("div", {class: "buttons"}, this.start));
+    this.form = h(
+      "div",
+      {class: "form", hidden: true},
+      this.report,
+      h(
+        "div",
+        {class: "fields"},
+        field("Name", this.suffix, "Shows in the model's name."),
+        field("Start from", this.model),
+      ),
+      this.hyper.element,
+      this.adapter.element,
+      h("div", {class: "buttons"}, this.start),
+    );
     this.earlier = h("div", {});
-    this.element = h("section", {class: "panel card"}, h("h1", {tabindex: "-1"}, "New job"), zone, this.earlier, this.chosen, this.form);
+    this.element = h(
+      "section",
+      {class: "panel card"},
+      h("h1", {tabindex: "-1"}, "New job"),
+      zone,
+      this.earlier,
+      this.chosen,
+      this.form,
+    );
     this.model.addEventListener("change", () => this.changed());
     this.fill();
   }
@@ -78,10 +129,15 @@ class Submit {
   async fill() {
     try {
       const models = await all("/v1/models", this.signal);
-      this.model.append(...models.filter((m) => m.parent).map((m) => h("option", {value: m.id}, modelShort(m.id))));
+      this.model.append(
+        ...models.filter((m) => m.parent).map((m) => h("option", {value: m.id}, modelShort(m.id))),
+      );
       const files = (await get("/v1/files?purpose=fine-tune&limit=50", this.signal)).data;
       if (!files.length) return;
-      const choice = select([["", "Choose…"], ...files.map((f) => [f.id, `${f.filename} (${bytes(f.bytes)})`])], "");
+      const choice = select(
+        [["", "Choose…"], ...files.map((f) => [f.id, `${f.filename} (${bytes(f.bytes)})`])],
+        "",
+      );
       choice.addEventListener("change", () => {
         const f = files.find((one) => one.id === choice.value);
         if (f) this.have("training", {...f, own: false});
@@ -94,13 +150,23 @@ class Submit {
 
   take(files) {
     if (!files.length) return;
-    const valid = files.length > 1 ? files.find(isValidation) : this.files.training && isValidation(files[0]) ? files[0] : null;
+    const valid =
+      files.length > 1
+        ? files.find(isValidation)
+        : this.files.training && isValidation(files[0])
+          ? files[0]
+          : null;
     for (const f of files.slice(0, 2)) this.send(f === valid ? "validation" : "training", f);
   }
 
   async send(role, file) {
     const bar = h("progress", {max: "1", value: 0, aria: {label: `Uploading ${file.name}`}});
-    const row = h("li", {class: "row"}, h("span", {}, file.name, h("span", {class: "muted"}, ` · ${bytes(file.size)}`)), bar);
+    const row = h(
+      "li",
+      {class: "row"},
+      h("span", {}, file.name, h("span", {class: "muted"}, ` · ${bytes(file.size)}`)),
+      bar,
+    );
     this.chosen.append(row);
     try {
       const sent = await upload(file, (done) => (bar.value = done), this.signal);
@@ -114,7 +180,10 @@ class Submit {
   have(role, file) {
     this.files[role] = file;
     if (role === "training" && !this.suffix.value)
-      this.suffix.value = file.filename.replace(/\.jsonl?$/i, "").replace(/[^A-Za-z0-9._-]+/g, "-").slice(0, 64);
+      this.suffix.value = file.filename
+        .replace(/\.jsonl?$/i, "")
+        .replace(/[^A-Za-z0-9._-]+/g, "-")
+        .slice(0, 64);
     this.draw();
     this.changed();
   }
@@ -122,9 +191,20 @@ class Submit {
   draw() {
     const row = (role) => {
       const f = this.files[role];
-      return f && h("li", {class: "row"},
-        h("span", {}, h("strong", {}, f.filename), h("span", {class: "muted"}, ` · ${role} · ${bytes(f.bytes)}`)),
-        action("Remove", () => this.drop(role), {class: "small", aria: {label: `Remove ${f.filename}`}}));
+      return (
+        f &&
+        h(
+          "li",
+          {class: "row"},
+          h(
+            "span",
+            {},
+            h("strong", {}, f.filename),
+            h("span", {class: "muted"}, ` · ${role} · ${bytes(f.bytes)}`),
+          ),
+          action("Remove", () => this.drop(role), {class: "small", aria: {label: `Remove ${f.filename}`}}),
+        )
+      );
     };
     this.chosen.replaceChildren(...["training", "validation"].map(row).filter(Boolean));
     this.form.hidden = !this.files.training;
@@ -135,7 +215,12 @@ class Submit {
   validationPicker() {
     const input = h("input", {type: "file", accept: ".jsonl,.json", id: "valid-input"});
     input.addEventListener("change", () => input.files[0] && this.send("validation", input.files[0]));
-    return h("li", {class: "row picker"}, h("label", {for: "valid-input", class: "muted"}, "Validation file, if you have one"), input);
+    return h(
+      "li",
+      {class: "row picker"},
+      h("label", {for: "valid-input", class: "muted"}, "Validation file, if you have one"),
+      input,
+    );
   }
 
   async drop(role) {
@@ -149,9 +234,12 @@ class Submit {
   body() {
     const {hyper, seed} = this.hyper.values();
     return {
-      model: this.model.value, training_file: this.files.training.id,
+      model: this.model.value,
+      training_file: this.files.training.id,
       validation_file: this.files.validation && this.files.validation.id,
-      suffix: this.suffix.value || undefined, seed, adapter: this.adapter.value(),
+      suffix: this.suffix.value || undefined,
+      seed,
+      adapter: this.adapter.value(),
       method: {type: "supervised", supervised: {hyperparameters: hyper}},
     };
   }
@@ -168,7 +256,11 @@ class Submit {
     this.check = new AbortController();
     this.report.ariaBusy = "true";
     try {
-      const p = await post("/v1/fine_tuning/jobs/preflight", this.body(), AbortSignal.any([this.signal, this.check.signal]));
+      const p = await post(
+        "/v1/fine_tuning/jobs/preflight",
+        this.body(),
+        AbortSignal.any([this.signal, this.check.signal]),
+      );
       this.report.replaceChildren(preflightReport(p));
       this.hyper.resolved(p.hyperparameters);
       this.hyper.wrong(p.error && p.error.param);

@@ -14,9 +14,21 @@ const limits = [
 ];
 
 function showKey(name, secret) {
-  return ask(`The key of ${name}`, h("div", {}, h("p", {}, "It is shown this once; redd keeps only its hash."),
-    h("p", {class: "copyable secret"}, h("code", {tabindex: "0"}, secret), copyButton(() => secret, "Key"))),
-  [{label: "I have it", value: true, class: "primary"}]);
+  return ask(
+    `The key of ${name}`,
+    h(
+      "div",
+      {},
+      h("p", {}, "It is shown this once; redd keeps only its hash."),
+      h(
+        "p",
+        {class: "copyable secret"},
+        h("code", {tabindex: "0"}, secret),
+        copyButton(() => secret, "Key"),
+      ),
+    ),
+    [{label: "I have it", value: true, class: "primary"}],
+  );
 }
 
 function limitText(l, v) {
@@ -25,49 +37,133 @@ function limitText(l, v) {
 
 async function keyRows(tenant, list, signal) {
   const keys = (await get(`/v1/admin/tenants/${tenant.id}/keys`, signal)).data;
-  list.replaceChildren(...keys.map((k) => h("li", {class: "row"},
-    h("span", {}, h("code", {}, `…${k.hint}`), h("span", {class: "muted"}, " · ", time(k.created_at))),
-    action("Revoke", async () => {
-      if (!await confirm(`Revoke the key …${k.hint}?`, `Whoever uses it for ${tenant.name} is refused from now on.`, "Revoke")) return;
-      await del(`/v1/admin/tenants/${tenant.id}/keys/${k.id}`);
-      notice("The key is revoked.");
-      await keyRows(tenant, list, signal);
-    }, {class: "small danger", aria: {label: `Revoke the key ending in ${k.hint}`}}))));
+  list.replaceChildren(
+    ...keys.map((k) =>
+      h(
+        "li",
+        {class: "row"},
+        h("span", {}, h("code", {}, `…${k.hint}`), h("span", {class: "muted"}, " · ", time(k.created_at))),
+        action(
+          "Revoke",
+          async () => {
+            if (
+              !(await confirm(
+                `Revoke the key …${k.hint}?`,
+                `Whoever uses it for ${tenant.name} is refused from now on.`,
+                "Revoke",
+              ))
+            )
+              return;
+            await del(`/v1/admin/tenants/${tenant.id}/keys/${k.id}`);
+            notice("The key is revoked.");
+            await keyRows(tenant, list, signal);
+          },
+          {class: "small danger", aria: {label: `Revoke the key ending in ${k.hint}`}},
+        ),
+      ),
+    ),
+  );
   if (!keys.length) list.append(h("li", {class: "muted"}, "No key: nobody can be this tenant."));
 }
 
 function keysOf(tenant, signal) {
   const list = h("ul", {class: "plain lines"});
-  const box = h("details", {}, h("summary", {}, "Keys"), list, h("div", {class: "buttons"}, action("New key", async () => {
-    const made = await post(`/v1/admin/tenants/${tenant.id}/keys`);
-    await showKey(tenant.name, made.api_key);
-    await keyRows(tenant, list, signal);
-  }, {class: "small", aria: {label: `New key for ${tenant.name}`}})));
-  box.addEventListener("toggle", () => box.open && keyRows(tenant, list, signal).catch((e) => notice(e.message, true)));
+  const box = h(
+    "details",
+    {},
+    h("summary", {}, "Keys"),
+    list,
+    h(
+      "div",
+      {class: "buttons"},
+      action(
+        "New key",
+        async () => {
+          const made = await post(`/v1/admin/tenants/${tenant.id}/keys`);
+          await showKey(tenant.name, made.api_key);
+          await keyRows(tenant, list, signal);
+        },
+        {class: "small", aria: {label: `New key for ${tenant.name}`}},
+      ),
+    ),
+  );
+  box.addEventListener(
+    "toggle",
+    () => box.open && keyRows(tenant, list, signal).catch((e) => notice(e.message, true)),
+  );
   return box;
 }
 
 function tenantCard(tenant, changed, signal) {
-  return h("li", {class: "card tenant"},
-    h("div", {class: "row wrap"}, h("div", {}, h("h3", {}, tenant.name), h("p", {class: "meta muted"}, time(tenant.created_at))),
-      needsKey && action("Remove", async () => {
-        const yes = await confirmByName(`Remove ${tenant.name}?`, "Files, jobs, adapters and keys of this tenant are erased for good.", tenant.name, "Remove for good");
-        if (!yes) return;
-        await del(`/v1/admin/tenants/${tenant.id}`);
-        notice(`${tenant.name} is removed.`);
-        await changed();
-      }, {class: "danger", aria: {label: `Remove ${tenant.name}`}})),
-    Object.values(tenant.limits).every((v) => v === 0) ? h("p", {class: "muted"}, "The daemon's default limits.") : h("dl", {class: "facts"}, limits.map((l) => h("div", {}, h("dt", {}, l.label), h("dd", {}, limitText(l, tenant.limits[l.name]))))),
-    keysOf(tenant, signal));
+  return h(
+    "li",
+    {class: "card tenant"},
+    h(
+      "div",
+      {class: "row wrap"},
+      h("div", {}, h("h3", {}, tenant.name), h("p", {class: "meta muted"}, time(tenant.created_at))),
+      needsKey &&
+        action(
+          "Remove",
+          async () => {
+            const yes = await confirmByName(
+              `Remove ${tenant.name}?`,
+              "Files, jobs, adapters and keys of this tenant are erased for good.",
+              tenant.name,
+              "Remove for good",
+            );
+            if (!yes) return;
+            await del(`/v1/admin/tenants/${tenant.id}`);
+            notice(`${tenant.name} is removed.`);
+            await changed();
+          },
+          {class: "danger", aria: {label: `Remove ${tenant.name}`}},
+        ),
+    ),
+    Object.values(tenant.limits).every((v) => v === 0)
+      ? h("p", {class: "muted"}, "The daemon's default limits.")
+      : h(
+          "dl",
+          {class: "facts"},
+          limits.map((l) =>
+            h("div", {}, h("dt", {}, l.label), h("dd", {}, limitText(l, tenant.limits[l.name]))),
+          ),
+        ),
+    keysOf(tenant, signal),
+  );
 }
 
 function createForm(changed) {
-  const name = h("input", {required: true, maxlength: "64", autocomplete: "off", placeholder: "alice", pattern: "[a-z0-9\\-]+", title: "a-z, 0-9 and dashes"});
-  const inputs = limits.map((l) => ({...l, input: h("input", {type: "number", step: "1", min: "-1", placeholder: "default"})}));
-  const form = h("form", {class: "card"}, h("h2", {}, "New tenant"), field("Name", name, "a-z, 0-9 and dashes: it shows in model names."),
-    h("details", {}, h("summary", {}, "Limits"), h("div", {class: "fields"}, inputs.map((l) => field(l.label, l.input))),
-      h("p", {class: "hint"}, "Empty: the daemon's default. −1: no limit.")),
-    h("div", {class: "buttons"}, h("button", {class: "primary"}, "Create tenant")));
+  const name = h("input", {
+    required: true,
+    maxlength: "64",
+    autocomplete: "off",
+    placeholder: "alice",
+    pattern: "[a-z0-9\\-]+",
+    title: "a-z, 0-9 and dashes",
+  });
+  const inputs = limits.map((l) => ({
+    ...l,
+    input: h("input", {type: "number", step: "1", min: "-1", placeholder: "default"}),
+  }));
+  const form = h(
+    "form",
+    {class: "card"},
+    h("h2", {}, "New tenant"),
+    field("Name", name, "a-z, 0-9 and dashes: it shows in model names."),
+    h(
+      "details",
+      {},
+      h("summary", {}, "Limits"),
+      h(
+        "div",
+        {class: "fields"},
+        inputs.map((l) => field(l.label, l.input)),
+      ),
+      h("p", {class: "hint"}, "Empty: the daemon's default. −1: no limit."),
+    ),
+    h("div", {class: "buttons"}, h("button", {class: "primary"}, "Create tenant")),
+  );
   form.addEventListener("submit", async (e) => {
     e.preventDefault();
     const given = inputs.filter((l) => l.input.value !== "").map((l) => [l.name, Number(l.input.value)]);

@@ -1,4 +1,5 @@
-// The dashboard over an encoder, without keys: a head is trained from labelled texts, and the playground classifies.
+// The dashboard over an encoder, without keys: a head is trained from labelled texts, and the playground
+// classifies.
 import assert from "node:assert/strict";
 import path from "node:path";
 import {after, before, test} from "node:test";
@@ -8,8 +9,12 @@ import {startDaemon} from "./daemon.mjs";
 import {drop} from "./files.mjs";
 
 const base = path.resolve(process.env.DEMO ?? "tests/demo", "../goldens/roberta");
-const rows = Array.from({length: 24}, (_, i) =>
-  JSON.stringify(i % 2 ? {text: `a fine day ${i}`, label: "sunny"} : {text: `a dark storm ${i}`, label: "rainy"})).join("\n") + "\n";
+const rows =
+  Array.from({length: 24}, (_, i) =>
+    JSON.stringify(
+      i % 2 ? {text: `a fine day ${i}`, label: "sunny"} : {text: `a dark storm ${i}`, label: "rainy"},
+    ),
+  ).join("\n") + "\n";
 
 let daemon;
 let browser;
@@ -26,7 +31,7 @@ after(async () => {
 test("labelled texts become a classifier, and the playground asks it", async () => {
   const tab = await open(browser, daemon.url, null);
   const {page} = tab;
-  await page.getByText("\"label\"").waitFor();
+  await page.getByText('"label"').waitFor();
   assert.equal(await page.getByRole("button", {name: "Sign out"}).count(), 0);
   await drop(page, {"weather.jsonl": rows});
   await page.getByText("The data is fine.").waitFor();

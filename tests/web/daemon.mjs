@@ -16,7 +16,9 @@ function written(file, child, log) {
       resolve(line);
     };
     const watcher = fs.watch(path.dirname(file), look);
-    child.once("exit", (code) => reject(new Error(`redd ended with ${code}: ${fs.readFileSync(log, "utf8")}`)));
+    child.once("exit", (code) =>
+      reject(new Error(`redd ended with ${code}: ${fs.readFileSync(log, "utf8")}`)),
+    );
     look();
   });
 }
@@ -31,7 +33,9 @@ export async function startDaemon(...args) {
   async function start(listen) {
     const out = fs.openSync(log, "a");
     fs.rmSync(port, {force: true});
-    child = spawn(program, ["--listen", listen, "--state", state, "--port-file", port, ...args], {stdio: ["ignore", out, out]});
+    child = spawn(program, ["--listen", listen, "--state", state, "--port-file", port, ...args], {
+      stdio: ["ignore", out, out],
+    });
     fs.closeSync(out);
     const address = await written(port, child, log);
     child.removeAllListeners("exit");
@@ -59,7 +63,9 @@ export async function startDaemon(...args) {
   }
 
   return {
-    url, adminKey, call,
+    url,
+    adminKey,
+    call,
     // The key of a new tenant.
     async tenant(name) {
       return (await call(adminKey, "POST", "/admin/tenants", {name})).json.api_key;

@@ -14,8 +14,10 @@ export function rows(n) {
 export async function drop(page, files) {
   const transfer = await page.evaluateHandle((all) => {
     const t = new DataTransfer();
-    for (const [name, text] of Object.entries(all)) t.items.add(new File([text], name, {type: "application/jsonl"}));
+    for (const [name, text] of Object.entries(all))
+      t.items.add(new File([text], name, {type: "application/jsonl"}));
     return t;
   }, files);
-  for (const type of ["dragenter", "dragover", "drop"]) await page.dispatchEvent(".drop", type, {dataTransfer: transfer});
+  for (const type of ["dragenter", "dragover", "drop"])
+    await page.dispatchEvent(".drop", type, {dataTransfer: transfer});
 }

@@ -41,7 +41,7 @@ test("a key is asked for, a wrong one refused, and it is gone with the tab", asy
 test("preflight names every bad line and lets nothing start", async () => {
   const tab = await open(browser, daemon.url, key);
   const {page} = tab;
-  await drop(page, {"broken.jsonl": rows(3) + "{\"prompt\": 7}\nnot json\n" + rows(2)});
+  await drop(page, {"broken.jsonl": rows(3) + '{"prompt": 7}\nnot json\n' + rows(2)});
   await page.getByRole("heading", {name: "Training file: 2 bad lines"}).waitFor();
   const lines = await page.locator(".faults tbody th").allTextContents();
   assert.deepEqual(lines, ["4", "5"]);
@@ -87,11 +87,15 @@ test("a dropped file becomes a job whose curve grows until it is done", async ()
   const drawn = () => page.evaluate(() => document.querySelector("path.raw")?.getAttribute("d").length ?? 0);
   await page.waitForFunction(() => (document.querySelector("path.raw")?.getAttribute("d").length ?? 0) > 40);
   const early = await drawn();
-  await page.waitForFunction((n) => document.querySelector("path.raw").getAttribute("d").length > n + 200, early, {timeout: 120000});
+  await page.waitForFunction(
+    (n) => document.querySelector("path.raw").getAttribute("d").length > n + 200,
+    early,
+    {timeout: 120000},
+  );
   await page.locator("h1 .pill.running").waitFor();
   await tab.fit("job-running");
   await page.locator("h1 .pill.succeeded").waitFor({timeout: 180000});
-  assert.ok(await page.locator("circle.valid").count() >= 2);
+  assert.ok((await page.locator("circle.valid").count()) >= 2);
   await page.getByRole("link", {name: "Try it"}).waitFor();
 
   const readout = page.locator(".readout");
@@ -99,7 +103,10 @@ test("a dropped file becomes a job whose curve grows until it is done", async ()
   await page.getByLabel("Loss by step").focus();
   await page.keyboard.press("ArrowLeft");
   assert.notEqual(await readout.textContent(), last);
-  assert.match(await page.getByLabel("Loss by step").getAttribute("aria-valuetext"), /^step \d+ · training [\d.]+/);
+  assert.match(
+    await page.getByLabel("Loss by step").getAttribute("aria-valuetext"),
+    /^step \d+ · training [\d.]+/,
+  );
   await page.getByText("Numbers", {exact: true}).click();
   await page.getByText("Checkpoints").click();
   await page.locator(".lines li").first().waitFor();
@@ -117,13 +124,20 @@ test("a curve goes on where it was when the daemon was killed", async () => {
   const start = page.getByRole("button", {name: "Start training"});
   await page.waitForFunction((b) => !b.disabled, await start.elementHandle());
   await start.click();
-  const step = () => page.evaluate(() => Number(document.querySelector(".readout").textContent.match(/step (\d+)/)?.[1] ?? 0));
+  const step = () =>
+    page.evaluate(() => Number(document.querySelector(".readout").textContent.match(/step (\d+)/)?.[1] ?? 0));
   await page.waitForFunction(() => /step \d\d/.test(document.querySelector(".readout")?.textContent));
   await daemon.kill();
   const before = await step();
   await daemon.again();
-  await page.waitForFunction((n) => Number(document.querySelector(".readout").textContent.match(/step (\d+)/)[1]) > n + 5, before, {timeout: 120000});
-  const refused = tab.complaints.splice(0).filter((c) => !/ERR_CONNECTION|ERR_INCOMPLETE_CHUNKED|ERR_EMPTY_RESPONSE/.test(c));
+  await page.waitForFunction(
+    (n) => Number(document.querySelector(".readout").textContent.match(/step (\d+)/)[1]) > n + 5,
+    before,
+    {timeout: 120000},
+  );
+  const refused = tab.complaints
+    .splice(0)
+    .filter((c) => !/ERR_CONNECTION|ERR_INCOMPLETE_CHUNKED|ERR_EMPTY_RESPONSE/.test(c));
   assert.deepEqual(refused, []);
   await page.getByRole("button", {name: "Cancel"}).click();
   await page.getByRole("button", {name: "Cancel the job"}).click();
@@ -135,14 +149,15 @@ test("the keyboard alone reaches all", async () => {
   const tab = await open(browser, daemon.url, key);
   const {page} = tab;
   await page.getByRole("heading", {name: "New job"}).waitFor();
-  const focused = () => page.evaluate(() => document.activeElement.textContent.trim() || document.activeElement.id);
+  const focused = () =>
+    page.evaluate(() => document.activeElement.textContent.trim() || document.activeElement.id);
   await page.keyboard.press("Tab");
   assert.equal(await focused(), "Skip to the content");
   await page.keyboard.press("Enter");
   assert.equal(await page.evaluate(() => document.activeElement.id), "main");
   await page.keyboard.press("Tab");
   assert.equal(await focused(), "drop-input");
-  for (let i = 0; i < 5 && await focused() !== "Models"; i++) await page.keyboard.press("Shift+Tab");
+  for (let i = 0; i < 5 && (await focused()) !== "Models"; i++) await page.keyboard.press("Shift+Tab");
   await page.keyboard.press("Enter");
   await page.getByRole("heading", {name: "Models"}).waitFor();
   assert.equal(await focused(), "Models");
@@ -161,13 +176,15 @@ test("a job is paused, resumed and cancelled; a hidden page holds no connection"
   await page.waitForFunction((b) => !b.disabled, await start.elementHandle());
   await start.click();
   await page.locator("h1 .pill.running").waitFor();
-  const streams = async () => (await (await fetch(daemon.url + "/metrics")).text()).match(/^redd_event_streams (\d+)/m)[1];
-  const look = (hidden) => page.evaluate((h) => {
-    Object.defineProperty(document, "hidden", {value: h, configurable: true});
-    document.dispatchEvent(new Event("visibilitychange"));
-  }, hidden);
+  const streams = async () =>
+    (await (await fetch(daemon.url + "/metrics")).text()).match(/^redd_event_streams (\d+)/m)[1];
+  const look = (hidden) =>
+    page.evaluate((h) => {
+      Object.defineProperty(document, "hidden", {value: h, configurable: true});
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, hidden);
   const until = async (n) => {
-    while (await streams() !== n) await page.evaluate(() => new Promise(requestAnimationFrame));
+    while ((await streams()) !== n) await page.evaluate(() => new Promise(requestAnimationFrame));
   };
   await until("1");
   await look(true);

@@ -19,11 +19,19 @@ async function train(suffix, text, epochs, positions) {
   form.append("purpose", "fine-tune");
   form.append("file", new Blob([text]), suffix + ".jsonl");
   const file = (await daemon.call(key, "POST", "/v1/files", form)).json.id;
-  const made = (await daemon.call(key, "POST", "/v1/fine_tuning/jobs", {
-    model: "redd-base", training_file: file, suffix, seed: 1, hyperparameters: {n_epochs: epochs},
-    adapter: {type: "red", positions},
-  })).json;
-  const stream = await fetch(`${daemon.url}/v1/fine_tuning/jobs/${made.id}/events?stream=true`, {headers: {authorization: `Bearer ${key}`}});
+  const made = (
+    await daemon.call(key, "POST", "/v1/fine_tuning/jobs", {
+      model: "redd-base",
+      training_file: file,
+      suffix,
+      seed: 1,
+      hyperparameters: {n_epochs: epochs},
+      adapter: {type: "red", positions},
+    })
+  ).json;
+  const stream = await fetch(`${daemon.url}/v1/fine_tuning/jobs/${made.id}/events?stream=true`, {
+    headers: {authorization: `Bearer ${key}`},
+  });
   await stream.text();
   return (await daemon.call(key, "GET", `/v1/fine_tuning/jobs/${made.id}`)).json;
 }
@@ -52,14 +60,17 @@ test("base and adapter answer side by side as they write; strength 0 is the base
   await prompt.fill("Tell me about the old bridge.\n");
   await page.evaluate(() => {
     window.grown = 0;
-    new MutationObserver((all) => (window.grown += all.length)).observe(document.querySelectorAll(".output")[1], {childList: true});
+    new MutationObserver((all) => (window.grown += all.length)).observe(
+      document.querySelectorAll(".output")[1],
+      {childList: true},
+    );
   });
   await prompt.press("Control+Enter");
   await page.getByText("Both answers are there.").waitFor({state: "attached"});
   const [base, tuned] = await page.locator(".output").allTextContents();
   assert.ok(base.length > 20 && tuned.length > 20);
   assert.notEqual(base, tuned);
-  assert.ok(await page.evaluate(() => window.grown) > 5, "the answer came in pieces");
+  assert.ok((await page.evaluate(() => window.grown)) > 5, "the answer came in pieces");
   await tab.fit("playground");
 
   const slider = page.getByLabel("Strength");
