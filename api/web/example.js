@@ -44,7 +44,7 @@ function parseRow(line) {
 async function jobOf(model, signal) {
   for (let page = {has_more: true, last_id: ""}, i = 0; page.has_more && i < PAGES; i++) {
     page = await get(`/v1/fine_tuning/jobs?limit=${PAGE}${page.last_id && "&after=" + page.last_id}`, signal);
-    const job = page.data.find((j) => j.fine_tuned_model === model);
+    const job = page.data.find((j) => j.fine_tuned_model === model || j.live_model === model);
     if (job) return job;
   }
   return null;

@@ -72,8 +72,12 @@ function actions(job, changed) {
       },
       {class: "danger"},
     );
-  const link = (path, label, kind) =>
-    h("a", {class: "button " + kind, href: path + encodeURIComponent(job.fine_tuned_model)}, label);
+  const link = (path, label, kind, model = job.fine_tuned_model) =>
+    h("a", {class: "button " + kind, href: path + encodeURIComponent(model)}, label);
+  const live =
+    job.status === "running" && job.live_model
+      ? link("#/playground/", "Try it as it is", "", job.live_model)
+      : null;
   switch (job.status) {
     case "succeeded":
       return [
@@ -87,7 +91,7 @@ function actions(job, changed) {
     case "cancelled":
       return [];
     default:
-      return [move("pause", "Pause", "The job pauses at its next step."), cancel()];
+      return [live, move("pause", "Pause", "The job pauses at its next step."), cancel()];
   }
 }
 
@@ -237,7 +241,7 @@ export function showJob(id, signal) {
         `${jobName(now)} ${now.status === "succeeded" ? "is done" : "is over: " + now.status}.`,
         now.status === "failed",
       );
-    if (!job || job.status !== now.status || job.fine_tuned_model !== now.fine_tuned_model)
+    if (!job || ["status", "fine_tuned_model", "live_model"].some((name) => job[name] !== now[name]))
       drawStatus(view, now, changed);
     job = now;
     numbers.update(job);

@@ -94,6 +94,54 @@ function keysOf(tenant, signal) {
   return box;
 }
 
+// Fields for the limits, empty where it is 0: the daemon's default.
+function limitFields(now = {}) {
+  const inputs = limits.map((l) => ({
+    ...l,
+    input: h("input", {
+      type: "number",
+      step: "1",
+      min: "-1",
+      placeholder: "default",
+      value: now[l.name] ? String(now[l.name]) : "",
+    }),
+  }));
+  return {
+    elements: [
+      h(
+        "div",
+        {class: "fields"},
+        inputs.map((l) => field(l.label, l.input)),
+      ),
+      h("p", {class: "hint"}, "Empty: the daemon's default. −1: no limit."),
+    ],
+    values: () => Object.fromEntries(inputs.map((l) => [l.name, Number(l.input.value)])),
+  };
+}
+
+function limitsOf(tenant, changed) {
+  const fields = limitFields(tenant.limits);
+  return h(
+    "details",
+    {},
+    h("summary", {}, "Change limits"),
+    fields.elements,
+    h(
+      "div",
+      {class: "buttons"},
+      action(
+        "Set limits",
+        async () => {
+          await post(`/v1/admin/tenants/${tenant.id}`, {limits: fields.values()});
+          notice(`The limits of ${tenant.name} hold from its next request on.`);
+          await changed();
+        },
+        {class: "small", aria: {label: `Set limits of ${tenant.name}`}},
+      ),
+    ),
+  );
+}
+
 function tenantCard(tenant, changed, signal) {
   return h(
     "li",
@@ -129,7 +177,7 @@ function tenantCard(tenant, changed, signal) {
             h("div", {}, h("dt", {}, l.label), h("dd", {}, limitText(l, tenant.limits[l.name]))),
           ),
         ),
-    keysOf(tenant, signal),
+    h("div", {class: "folds"}, limitsOf(tenant, changed), keysOf(tenant, signal)),
   );
 }
 
@@ -142,33 +190,19 @@ function createForm(changed) {
     pattern: "[a-z0-9\\-]+",
     title: "a-z, 0-9 and dashes",
   });
-  const inputs = limits.map((l) => ({
-    ...l,
-    input: h("input", {type: "number", step: "1", min: "-1", placeholder: "default"}),
-  }));
+  const fields = limitFields();
   const form = h(
     "form",
     {class: "card"},
     h("h2", {}, "New tenant"),
     field("Name", name, "a-z, 0-9 and dashes: it shows in model names."),
-    h(
-      "details",
-      {},
-      h("summary", {}, "Limits"),
-      h(
-        "div",
-        {class: "fields"},
-        inputs.map((l) => field(l.label, l.input)),
-      ),
-      h("p", {class: "hint"}, "Empty: the daemon's default. −1: no limit."),
-    ),
+    h("details", {}, h("summary", {}, "Limits"), fields.elements),
     h("div", {class: "buttons"}, h("button", {class: "primary"}, "Create tenant")),
   );
   form.addEventListener("submit", async (e) => {
     e.preventDefault();
-    const given = inputs.filter((l) => l.input.value !== "").map((l) => [l.name, Number(l.input.value)]);
     try {
-      const made = await post("/v1/admin/tenants", {name: name.value, limits: Object.fromEntries(given)});
+      const made = await post("/v1/admin/tenants", {name: name.value, limits: fields.values()});
       form.reset();
       await changed();
       await showKey(made.name, made.api_key);

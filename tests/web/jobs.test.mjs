@@ -93,6 +93,7 @@ test("a dropped file becomes a job whose curve grows until it is done", async ()
     {timeout: 120000},
   );
   await page.locator("h1 .pill.running").waitFor();
+  await page.getByRole("link", {name: "Try it as it is"}).waitFor();
   await tab.fit("job-running");
   await page.locator("h1 .pill.succeeded").waitFor({timeout: 180000});
   assert.ok((await page.locator("circle.valid").count()) >= 2);

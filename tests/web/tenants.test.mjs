@@ -23,7 +23,7 @@ for (const screen of Object.keys(screens)) {
     const tab = await open(browser, daemon.url, daemon.adminKey, screen);
     const {page} = tab;
     await page.getByLabel("Name", {exact: true}).fill(name);
-    await page.getByText("Limits").click();
+    await page.getByText("Limits", {exact: true}).click();
     await page.getByLabel("Jobs in the queue").fill("3");
     await tab.fit("tenant-new");
     await page.getByRole("button", {name: "Create tenant"}).click();
@@ -39,12 +39,25 @@ for (const screen of Object.keys(screens)) {
     assert.ok(!(await page.content()).includes(key), "the key is shown once");
 
     const card = page.locator(".tenant", {hasText: name});
-    await card.getByText("Keys").click();
+    await card.getByText("Keys", {exact: true}).click();
     await card.getByRole("button", {name: /^Revoke/}).click();
     await dialog.getByRole("button", {name: "Revoke"}).click();
     await card.getByText("No key: nobody can be this tenant.").waitFor();
     assert.equal((await daemon.call(key, "GET", "/v1/models")).status, 401);
     await tab.fit("tenants");
+
+    await card.getByText("Change limits").click();
+    const queue = card.getByLabel("Jobs in the queue");
+    assert.equal(await queue.inputValue(), "3");
+    await queue.fill("");
+    await card.getByLabel("Requests a minute").fill("-1");
+    await tab.fit("tenant-limits");
+    await card.getByRole("button", {name: "Set limits of " + name}).click();
+    await card.getByText("no limit", {exact: true}).waitFor();
+    const {limits} = (await daemon.call(daemon.adminKey, "GET", "/admin/tenants")).json.data.find(
+      (t) => t.name === name,
+    );
+    assert.deepEqual([limits.queued_jobs, limits.requests_per_minute], [0, -1]);
 
     await card.getByRole("button", {name: "Remove " + name}).click();
     const sure = dialog.getByRole("button", {name: "Remove for good"});
