@@ -8,7 +8,7 @@ import {short} from "./format.js";
 // One bar a label; a regression has one number and no bar.
 function labelRows(data, labels) {
   const best = data.probs.indexOf(Math.max(...data.probs));
-  const names = labels || data.probs.map((_, i) => `label ${i}`);
+  const names = labels || data.probs.map((_, i) => (i === best ? data.label : `label ${i}`));
   if (data.probs.length < 2) return [h("li", {}, h("strong", {}, short(data.probs[0])))];
   return data.probs.map((p, i) => {
     const bar = h("span", {class: "bar", aria: {hidden: "true"}}, h("span", {}));
@@ -61,7 +61,9 @@ export function showClassify(wanted, signal) {
   };
   const chosen = async () => {
     const behind = model.selectedOptions[0].dataset.model;
-    labels = (await get(`/v1/models/${encodeURIComponent(behind)}`, signal)).adapter.labels;
+    // What is still in training has no manifest yet.
+    labels = behind.endsWith(":live") ? null : await get(`/v1/models/${encodeURIComponent(behind)}`, signal);
+    labels = labels && labels.adapter.labels;
     examples = await examplesOf(behind, signal).catch(() => []);
     example.hidden = !examples.length;
     if (examples.length && !text.value) use(0);

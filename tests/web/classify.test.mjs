@@ -38,7 +38,7 @@ test("labelled texts become a classifier, and the playground asks it", async () 
   const start = page.getByRole("button", {name: "Start training"});
   await page.waitForFunction((b) => !b.disabled, await start.elementHandle());
   await start.click();
-  await page.getByRole("link", {name: "Try it"}).click();
+  await page.getByRole("link", {name: "Try it", exact: true}).click();
   await page.getByRole("heading", {name: "Playground"}).waitFor();
   await page.waitForFunction(() => document.querySelector("textarea").value.length > 0);
   assert.match(await page.getByLabel("Text", {exact: true}).inputValue(), /^a /);

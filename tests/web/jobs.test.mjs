@@ -97,7 +97,7 @@ test("a dropped file becomes a job whose curve grows until it is done", async ()
   await tab.fit("job-running");
   await page.locator("h1 .pill.succeeded").waitFor({timeout: 180000});
   assert.ok((await page.locator("circle.valid").count()) >= 2);
-  await page.getByRole("link", {name: "Try it"}).waitFor();
+  await page.getByRole("link", {name: "Try it", exact: true}).waitFor();
 
   const readout = page.locator(".readout");
   const last = await readout.textContent();
