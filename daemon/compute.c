@@ -30,14 +30,44 @@ static bool suits(const char *kernel, enum cpu_level cpu)
 	return compute_kernel_level(kernel) >= (cpu < CPU_AVX512 ? cpu : CPU_AVX512);
 }
 
-bool compute_is_misled(
+static const char *suitable(enum cpu_level cpu)
+{
+	return cpu >= CPU_AVX512 ? "SkylakeX" : "Haswell";
+}
+
+/* Whether the environment's choice is slower than the processor, or beyond it, or for another cache. */
+static bool is_misled(
         const char *kernel, enum cpu_level cpu, const char *coretype, const char *l2_size, long l2_bytes)
 {
 	long told_bytes = l2_size ? strtol(l2_size, NULL, 0) * 1024 : 0;
 
-	if (coretype && *coretype && !suits(kernel, cpu))
+	if (coretype && *coretype && (!suits(kernel, cpu) || compute_kernel_level(kernel) > cpu))
 		return true;
 	return told_bytes > 0 && l2_bytes > 0 && (told_bytes < l2_bytes / 2 || told_bytes > l2_bytes * 2);
+}
+
+bool compute_correct(const char *kernel, enum cpu_level cpu, const char *coretype, const char *l2_size,
+        long l2_bytes, bool corrected, struct compute_correction *out)
+{
+	struct compute_correction c = {0};
+
+	if (!corrected && is_misled(kernel, cpu, coretype, l2_size, l2_bytes)) {
+		snprintf(c.text, sizeof(c.text),
+		        "OPENBLAS_CORETYPE=%.20s and OPENBLAS_L2_SIZE=%.20s of the environment do not suit "
+		        "this "
+		        "processor and were ignored: unset them",
+		        coretype ? coretype : "", l2_size ? l2_size : "");
+	} else if (!suits(kernel, cpu) && !(coretype && *coretype)) {
+		c.coretype = suitable(cpu);
+		snprintf(c.text, sizeof(c.text),
+		        "OpenBLAS chose its %.20s kernels, slower than this processor's; it was told to use "
+		        "%s",
+		        kernel, c.coretype);
+	} else {
+		return false;
+	}
+	*out = c;
+	return true;
 }
 
 void compute_advice(const char *kernel, enum cpu_level cpu, const char *coretype, char *text, size_t n)
@@ -56,5 +86,5 @@ void compute_advice(const char *kernel, enum cpu_level cpu, const char *coretype
 		        "OpenBLAS chose its %s kernels, though this processor has %s: install a newer "
 		        "libopenblas, or "
 		        "start with OPENBLAS_CORETYPE=%s",
-		        kernel, cpu_level_name(cpu), cpu >= CPU_AVX512 ? "SkylakeX" : "Haswell");
+		        kernel, cpu_level_name(cpu), suitable(cpu));
 }

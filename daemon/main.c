@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #define MAX_OPEN_FILES 65536
-/* Set in the environment once kernels were corrected: to what was ignored. */
+/* Set in the environment once kernels were corrected: to what was wrong. */
 #define CORRECTED "REDD_KERNELS_CORRECTED"
 
 enum { EXIT_OK, EXIT_FAILED, EXIT_USAGE };
@@ -40,19 +40,18 @@ static void prepare_process(void)
 	}
 }
 
-/* OpenBLAS reads its variables before main() can; where they make it slower, start anew without them. */
+/* OpenBLAS chooses before main() can; where it chose badly, start anew with an environment that mends it. */
 static void correct_kernels(char **argv)
 {
 	const char *coretype = getenv("OPENBLAS_CORETYPE"), *l2_size = getenv("OPENBLAS_L2_SIZE");
-	char text[128];
+	struct compute_correction c;
 
 	cpu_init(CPU_BEST);
-	if (getenv(CORRECTED) || !compute_is_misled(gemm_kernel_name(), cpu_level(), coretype, l2_size,
-	                                 sysconf(_SC_LEVEL2_CACHE_SIZE)))
+	if (!compute_correct(gemm_kernel_name(), cpu_level(), coretype, l2_size,
+	            sysconf(_SC_LEVEL2_CACHE_SIZE), getenv(CORRECTED) != NULL, &c))
 		return;
-	snprintf(text, sizeof(text), "OPENBLAS_CORETYPE=%.40s OPENBLAS_L2_SIZE=%.40s",
-	        coretype ? coretype : "", l2_size ? l2_size : "");
-	if (setenv(CORRECTED, text, 1) || unsetenv("OPENBLAS_CORETYPE") || unsetenv("OPENBLAS_L2_SIZE"))
+	if (setenv(CORRECTED, c.text, 1) || unsetenv("OPENBLAS_CORETYPE") || unsetenv("OPENBLAS_L2_SIZE") ||
+	        (c.coretype && setenv("OPENBLAS_CORETYPE", c.coretype, 1)))
 		return;
 	(void)execv("/proc/self/exe", argv); /* back here, the log will give advice */
 }
@@ -76,10 +75,7 @@ static int run(struct config *config)
 	log_info("start", "version=%s pid=%d config=\"%s\"", REDD_VERSION, (int)getpid(),
 	        config->config_file ? config->config_file : "");
 	if (getenv(CORRECTED))
-		log_warn("kernels_corrected",
-		        "ignored=\"%s\" message=\"the environment asked OpenBLAS for slower kernels than "
-		        "this processor has: unset these variables\"",
-		        getenv(CORRECTED));
+		log_warn("kernels_corrected", "message=\"%s\"", getenv(CORRECTED));
 	e = lifecycle_open(config, &l, &why);
 	if (e)
 		return fail(EXIT_FAILED, e, &why);

@@ -48,19 +48,59 @@ static void test_slow_choice_of_the_library_is_told_how_to_mend(void **state)
 	assert_null(strstr(text, "unset"));
 }
 
-static void test_variables_that_mislead_are_found(void **state)
+#define L2 (512L << 10)
+
+static void test_variables_that_mislead_are_unset(void **state)
 {
-	const long l2 = 512 << 10;
+	static const struct {
+		const char *kernel;
+		enum cpu_level cpu;
+		const char *coretype, *l2_size;
+	} bad[] = {
+	        {"Haswell", CPU_AVX512_BF16, "Haswell", NULL},
+	        {"Prescott", CPU_AVX2, "Prescott", NULL},
+	        {"SkylakeX", CPU_AVX2, "SkylakeX", NULL}, /* its instructions would be illegal */
+	        {"Zen", CPU_AVX2, NULL, "128"},
+	        {"Zen", CPU_AVX2, NULL, "4096"},
+	};
+	struct compute_correction c;
 
 	(void)state;
-	assert_true(compute_is_misled("Haswell", CPU_AVX512_BF16, "Haswell", NULL, l2));
-	assert_true(compute_is_misled("Prescott", CPU_AVX2, "Prescott", NULL, l2));
-	assert_true(compute_is_misled("Zen", CPU_AVX2, NULL, "128", l2));
-	assert_true(compute_is_misled("Zen", CPU_AVX2, NULL, "4096", l2));
-	assert_false(compute_is_misled("Haswell", CPU_AVX512, NULL, NULL, l2));
-	assert_false(compute_is_misled("SkylakeX", CPU_AVX512_VNNI, "SkylakeX", "512", l2));
-	assert_false(compute_is_misled("Zen", CPU_AVX2, "Zen", "128", -1));
-	assert_false(compute_is_misled("Zen", CPU_AVX2, "", "", l2));
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		c.coretype = "untouched";
+		assert_true(compute_correct(
+		        bad[i].kernel, bad[i].cpu, bad[i].coretype, bad[i].l2_size, L2, false, &c));
+		assert_null(c.coretype);
+		assert_non_null(strstr(c.text, "unset them"));
+	}
+	assert_false(compute_correct("SkylakeX", CPU_AVX512_VNNI, "SkylakeX", "512", L2, false, &c));
+	assert_false(compute_correct("Zen", CPU_AVX2, "Zen", "128", -1, false, &c));
+	assert_false(compute_correct("Zen", CPU_AVX2, "", "", L2, false, &c));
+}
+
+static void test_a_library_that_chooses_badly_is_told(void **state)
+{
+	struct compute_correction c;
+
+	(void)state;
+	for (int corrected = 0; corrected < 2; corrected++) {
+		assert_true(compute_correct("Prescott", CPU_AVX512_BF16, NULL, NULL, L2, corrected, &c));
+		assert_string_equal(c.coretype, "SkylakeX");
+		assert_non_null(strstr(c.text, "Prescott"));
+		assert_true(compute_correct("Prescott", CPU_AVX2, "", NULL, L2, corrected, &c));
+		assert_string_equal(c.coretype, "Haswell");
+	}
+	assert_false(compute_correct("Nehalem", CPU_PORTABLE, NULL, NULL, L2, false, &c));
+}
+
+/* Were a correction in vain, the next would be too. */
+static void test_corrections_end(void **state)
+{
+	struct compute_correction c;
+
+	(void)state;
+	assert_false(compute_correct("Prescott", CPU_AVX512, "SkylakeX", NULL, L2, true, &c));
+	assert_false(compute_correct("SkylakeX", CPU_AVX512, "SkylakeX", NULL, L2, true, &c));
 }
 
 int main(void)
@@ -69,7 +109,9 @@ int main(void)
 	        cmocka_unit_test(test_kernels_that_suit_the_processor_draw_no_advice),
 	        cmocka_unit_test(test_forced_slow_kernels_are_traced_to_the_environment),
 	        cmocka_unit_test(test_slow_choice_of_the_library_is_told_how_to_mend),
-	        cmocka_unit_test(test_variables_that_mislead_are_found),
+	        cmocka_unit_test(test_variables_that_mislead_are_unset),
+	        cmocka_unit_test(test_a_library_that_chooses_badly_is_told),
+	        cmocka_unit_test(test_corrections_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
