@@ -229,6 +229,12 @@ $(BENCHES): $(OUT)/bench/%: $(OUT)/obj/tests/bench/%.o $(call obj,$(TEST_SUPPORT
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PKG_ALL)) -lm
 
+ifeq ($(VARIANT),asan)
+# One source for every level: simd_portable.c has both sanitizers, the others, which take gcc minutes, one that calls out.
+$(OUT)/obj/worker/math/simd_avx%.o: private SANITIZE := -fsanitize=address \
+	--param asan-instrumentation-with-call-threshold=0 -fno-omit-frame-pointer
+endif
+
 ifeq ($(VARIANT),fuzz)
 # The kernels are written with pragmas of gcc's, and parse nothing.
 $(OUT)/obj/worker/math/%.o: private CC := gcc
