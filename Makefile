@@ -26,7 +26,9 @@ ifeq ($(origin CC),default)
 CC        := gcc
 endif
 # Variants that are run, not debugged, take what builds faster; line numbers they have all the same.
-CFLAGS    ?= $(if $(filter asan tsan,$(VARIANT)),-O1 -g1,-O2 -g)
+CFLAGS_asan := -O1 -g1
+CFLAGS_tsan := -O2 -g1
+CFLAGS    ?= $(or $(CFLAGS_$(VARIANT)),-O2 -g)
 WARNINGS  := -Wall -Wextra -Wshadow -Wconversion -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes
 WERROR    ?= -Werror
 # Test programs are many: gold, which comes with binutils, links each in a fraction of the time.
