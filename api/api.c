@@ -89,7 +89,6 @@ void api_settle(struct api *a)
 	if (!a->stopping || a->closing || a->exchanges || a->peers.first)
 		return;
 	a->closing = true;
-	uv_close((uv_handle_t *)&a->poll, on_closed);
 	uv_close((uv_handle_t *)&a->async, on_closed);
 	uv_close((uv_handle_t *)&a->timer, on_closed);
 	uv_close((uv_handle_t *)&a->tick, on_closed);
@@ -213,7 +212,9 @@ void api_stop(struct api *a, void (*on_stopped)(void *arg), void *arg)
 	a->on_stopped = on_stopped;
 	a->stopped_arg = arg;
 	a->stopping = true;
-	uv_poll_stop(&a->poll);
+	/* Before libmicrohttpd closes its descriptor: libuv names the number once more when it closes the handle,
+	 * and by then it may be someone else's. */
+	uv_close((uv_handle_t *)&a->poll, on_closed);
 	uv_timer_stop(&a->timer);
 	uv_timer_stop(&a->tick);
 	server_close(a);
