@@ -1,12 +1,14 @@
 #!/bin/sh
-# Variants of RED (positions, parts, layers) trained on the same data from the bundled base: validation loss and
-# speed of each, as a Markdown table. One job after the other, on all cores.
-#   TRAIN=train.jsonl VALID=valid.jsonl [EPOCHS=3] [LR=0.03] [BATCH=16] sh tests/bench/variants.sh
+# Variants of RED (positions, parts, layers) trained on the same data from the bundled base or another:
+# validation loss and speed of each, as a Markdown table. One job after the other, on all cores.
+#   TRAIN=train.jsonl VALID=valid.jsonl [BASE=DIRECTORY] [EPOCHS=3] [LR=0.03] [BATCH=16] [UPPER=4-7] \
+#     sh tests/bench/variants.sh
 set -eu
 OUT=${OUT:-build/release}
 : "${TRAIN:?say TRAIN=FILE.jsonl}" "${VALID:?say VALID=FILE.jsonl}"
 dir=$(mktemp -d)
-"$OUT/redd" --config /dev/null --no-auth --state "$dir/state" --listen 127.0.0.1:0 --port-file "$dir/port" 2>"$dir/log" &
+"$OUT/redd" --config /dev/null --no-auth --state "$dir/state" ${BASE:+--model "$BASE"} --listen 127.0.0.1:0 \
+	--port-file "$dir/port" 2>"$dir/log" &
 pid=$!
 trap 'kill $pid; wait $pid || true; rm -rf "$dir"' EXIT
 # The log says when it is ready.
@@ -35,7 +37,7 @@ echo "| --- | --- | --- | --- |"
 row "ffn, scale and bias (RED)"
 row "ffn, scale" --parts scale
 row "ffn, bias" --parts bias
-row "ffn, upper half of the layers" --layers 4-7
+row "ffn, upper half of the layers" --layers "${UPPER:-4-7}"
 row "attn" --positions attn
 row "qkv" --positions qkv
 row "ffn, attn, qkv (RED++)" --positions ffn,attn,qkv
