@@ -46,10 +46,10 @@ SANITIZE  := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=u
 endif
 
 # Debian packages, and the pkg-config modules they bring.
-DEB_PACKAGES := gcc libc6-dev make pkg-config libmicrohttpd-dev libjansson-dev libsqlite3-dev libopenblas-dev \
-	libuv1-dev libsystemd-dev libcurl4-openssl-dev libinih-dev libpcre2-dev libutf8proc-dev nettle-dev \
+DEB_PACKAGES := gcc libc6-dev make pkg-config libmicrohttpd-dev libjansson-dev libsqlite3-dev libuv1-dev \
+	libsystemd-dev libcurl4-openssl-dev libinih-dev libpcre2-dev libutf8proc-dev nettle-dev \
 	libcmocka-dev ca-certificates
-PKG_DAEMON := libmicrohttpd jansson sqlite3 openblas libuv libsystemd inih libpcre2-8 libutf8proc \
+PKG_DAEMON := libmicrohttpd jansson sqlite3 libuv libsystemd inih libpcre2-8 libutf8proc \
 	nettle libcurl
 PKG_CTL    := libcurl jansson nettle
 PKG_TEST   := cmocka libcurl
@@ -78,7 +78,7 @@ BENCHES   := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(BENCH_SRC))
 TSAN_TESTS := $(filter %_threads,$(TESTS))
 ALL_OBJ   := $(call obj,$(LIB_SRC) $(REDD_SRC) $(CTL_SRC) $(TEST_SUPPORT_SRC) $(TEST_SRC) $(FUZZ_SRC) $(BENCH_SRC) tests/demo/demo.c)
 
-.PHONY: all programs tests deps deps-if-missing demo demo-run check check-run check-variant check-tsan bench fuzz fuzz-run lint \
+.PHONY: all programs tests deps deps-if-missing demo demo-run check check-run check-variant check-tsan bench bench-deps bench-run fuzz fuzz-run lint \
 	format install uninstall deb check-deb clean help check-web check-clients
 
 all: ## Build redd and redctl (the default); VARIANT=release|asan|tsan
@@ -135,7 +135,14 @@ check-clients: programs
 BENCH_MODELS ?= gpt2-124m:f32 110m:f32 1b:bf16
 
 bench: ## Measure the machine's limits and redd against them; BENCH_MODELS="110m:f32"; TRAIN=, VALID= JSONL files add a table of RED's variants
-bench: $(BENCHES) programs
+bench: bench-deps
+	@$(MAKE) --no-print-directory bench-run
+
+bench-deps: deps-if-missing
+	@pkg-config --exists openblas || $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y \
+		--no-install-recommends libopenblas-dev
+
+bench-run: $(BENCHES) programs
 	@set -e; mkdir -p $(BUILD)/bench-models; dirs=; for m in $(BENCH_MODELS); do \
 		dir=$(BUILD)/bench-models/$${m%%:*}; dirs="$$dirs $$dir"; \
 		$(OUT)/bench/make_model $$dir $${m%%:*} $${m##*:}; done; $(OUT)/bench/bench $$dirs; \
@@ -230,9 +237,12 @@ $(FUZZERS): $(OUT)/fuzz_%: tests/fuzz/fuzz_%.c $(LIB)
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(PKG_CFLAGS) $(CFLAGS_ALL) -fsanitize=fuzzer -DFUZZ_ENGINE $(LDFLAGS) -o $@ $^ \
 		$(shell pkg-config --libs $(PKG_DAEMON)) -lm
 
+# OpenBLAS is what our products are measured against.
+$(OUT)/obj/tests/bench/bench.o: private CPPFLAGS += $(shell pkg-config --cflags openblas 2>/dev/null)
+$(OUT)/bench/bench: private LDLIBS += $(shell pkg-config --libs openblas 2>/dev/null)
 $(BENCHES): $(OUT)/bench/%: $(OUT)/obj/tests/bench/%.o $(call obj,$(TEST_SUPPORT_SRC)) $(LIB)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PKG_ALL)) -lm
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PKG_ALL)) $(LDLIBS) -lm
 
 # One source makes the kernels of every level. The portable and AVX2 ones are sanitized, the latter by calls, as gcc takes
 # over a minute with all of it inlined; AVX-512's, which few machines that check can run, are not.

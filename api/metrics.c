@@ -166,10 +166,8 @@ static enum err write_worker(const struct worker_stats *s, struct buf *b)
 
 	if (!e)
 		e = buf_printf(b,
-		        "redd_build_info{version=\"" REDD_VERSION
-		        "\",gemm=\"%s\",cpu=\"%s\",weights=\"%s\"} 1\n",
-		        s->gemm_kernel ? s->gemm_kernel : "", s->cpu ? s->cpu : "",
-		        s->weights ? s->weights : "");
+		        "redd_build_info{version=\"" REDD_VERSION "\",kernels=\"%s\",weights=\"%s\"} 1\n",
+		        s->kernels ? s->kernels : "", s->weights ? s->weights : "");
 	if (!e)
 		e = write_numbers(b, all, sizeof(all) / sizeof(all[0]));
 	if (!e)

@@ -1,9 +1,8 @@
 /* See check.h. */
 #include "daemon/check.h"
 
-#include "daemon/compute.h"
 #include "daemon/places.h"
-#include "worker/math/gemm.h"
+#include "worker/math/cpu.h"
 #include "worker/worker.h"
 
 #include <stdlib.h>
@@ -18,17 +17,6 @@ static void print_base(const struct worker *w, FILE *to)
 	fprintf(to, "parameters: %llu\n", (unsigned long long)info->n_params);
 	fprintf(to, "context: %zu\n", info->max_positions);
 	fprintf(to, "hash: %s\n", info->hash);
-}
-
-static void print_kernels(FILE *to)
-{
-	char advice[512];
-
-	fprintf(to, "kernels: %s\n", gemm_kernel_name());
-	fprintf(to, "cpu: %s\n", cpu_level_name(cpu_level()));
-	compute_advice(gemm_kernel_name(), cpu_level(), getenv("OPENBLAS_CORETYPE"), advice, sizeof(advice));
-	if (advice[0])
-		fprintf(to, "warning: %s\n", advice);
 }
 
 static void print_settings(const struct config *c, const struct places *p, FILE *to)
@@ -64,7 +52,7 @@ enum err check_print(const struct config *c, FILE *to, struct why *why)
 	}
 	if (!e) {
 		print_base(w, to);
-		print_kernels(to);
+		fprintf(to, "kernels: %s\n", cpu_level_name(cpu_level()));
 	}
 	worker_close(w);
 	places_fini(&places);

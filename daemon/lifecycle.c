@@ -15,13 +15,11 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "daemon/admin_key.h"
-#include "daemon/compute.h"
 #include "daemon/notify.h"
 #include "daemon/paths.h"
 #include "daemon/places.h"
 #include "storage/store.h"
 #include "worker/math/cpu.h"
-#include "worker/math/gemm.h"
 #include "worker/worker.h"
 
 #include <assert.h>
@@ -103,19 +101,15 @@ static void log_base(const struct lifecycle *l)
 {
 	const struct model_info *info = model_info(worker_model(l->worker));
 	struct worker_stats stats;
-	char advice[512];
 
 	worker_stats(l->worker, &stats);
 	log_info("base",
 	        "name=%s family=%s parameters=%llu layers=%zu width=%zu context=%zu dir=\"%s\" hash=%.12s",
 	        worker_base_name(l->worker), info->family, (unsigned long long)info->n_params, info->n_layers,
 	        info->width, info->max_positions, l->places.model_dir, info->hash);
-	log_info("compute", "train_threads=%zu serve_threads=%zu gemm=%s cpu=%s weights=%s weight_bytes=%llu",
-	        stats.n_train_threads, stats.n_serve_threads, stats.gemm_kernel, stats.cpu, stats.weights,
+	log_info("compute", "train_threads=%zu serve_threads=%zu kernels=%s weights=%s weight_bytes=%llu",
+	        stats.n_train_threads, stats.n_serve_threads, stats.kernels, stats.weights,
 	        (unsigned long long)info->weight_bytes);
-	compute_advice(gemm_kernel_name(), cpu_level(), getenv("OPENBLAS_CORETYPE"), advice, sizeof(advice));
-	if (advice[0])
-		log_warn("slow_kernels", "message=\"%s\"", advice);
 }
 
 static enum err open_worker(struct lifecycle *l, struct why *why)
@@ -139,7 +133,6 @@ static enum err open_worker(struct lifecycle *l, struct why *why)
 	options.model_dir = l->places.model_dir;
 	options.model_name = l->places.model_name;
 	cpu_init(CPU_BEST);
-	gemm_init();
 	return worker_open(&options, l->store, &l->worker, why);
 }
 

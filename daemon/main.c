@@ -5,11 +5,8 @@
 #include "core/log.h"
 #include "daemon/backup.h"
 #include "daemon/check.h"
-#include "daemon/compute.h"
 #include "daemon/config.h"
 #include "daemon/lifecycle.h"
-#include "worker/math/cpu.h"
-#include "worker/math/gemm.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -20,7 +17,6 @@
 
 #define MAX_OPEN_FILES 65536
 /* Set in the environment once kernels were corrected: to what was wrong. */
-#define CORRECTED "REDD_KERNELS_CORRECTED"
 
 enum { EXIT_OK, EXIT_FAILED, EXIT_USAGE };
 
@@ -38,22 +34,6 @@ static void prepare_process(void)
 			files.rlim_cur = files.rlim_max < MAX_OPEN_FILES ? files.rlim_max : MAX_OPEN_FILES;
 		(void)setrlimit(RLIMIT_NOFILE, &files);
 	}
-}
-
-/* OpenBLAS chooses before main() can; where it chose badly, start anew with an environment that mends it. */
-static void correct_kernels(char **argv)
-{
-	const char *coretype = getenv("OPENBLAS_CORETYPE"), *l2_size = getenv("OPENBLAS_L2_SIZE");
-	struct compute_correction c;
-
-	cpu_init(CPU_BEST);
-	if (!compute_correct(gemm_kernel_name(), cpu_level(), coretype, l2_size,
-	            sysconf(_SC_LEVEL2_CACHE_SIZE), getenv(CORRECTED) != NULL, &c))
-		return;
-	if (setenv(CORRECTED, c.text, 1) || unsetenv("OPENBLAS_CORETYPE") || unsetenv("OPENBLAS_L2_SIZE") ||
-	        (c.coretype && setenv("OPENBLAS_CORETYPE", c.coretype, 1)))
-		return;
-	(void)execv("/proc/self/exe", argv); /* back here, the log will give advice */
 }
 
 static int fail(int status, enum err e, const struct why *why)
@@ -74,8 +54,6 @@ static int run(struct config *config)
 	log_set_format((enum log_format)config->log_format);
 	log_info("start", "version=%s pid=%d config=\"%s\"", REDD_VERSION, (int)getpid(),
 	        config->config_file ? config->config_file : "");
-	if (getenv(CORRECTED))
-		log_warn("kernels_corrected", "message=\"%s\"", getenv(CORRECTED));
 	e = lifecycle_open(config, &l, &why);
 	if (e)
 		return fail(EXIT_FAILED, e, &why);
@@ -125,7 +103,6 @@ int main(int argc, char **argv)
 		e = backup_from_file(&config, config.action_file, &why);
 		break;
 	case CONFIG_RUN:
-		correct_kernels(argv);
 		status = run(&config);
 		break;
 	}

@@ -9,7 +9,6 @@
 #include "worker/job_data.h"
 #include "worker/job_env.h"
 #include "worker/math/cpu.h"
-#include "worker/math/gemm.h"
 #include "worker/pool.h"
 #include "worker/registry.h"
 
@@ -140,7 +139,6 @@ enum err worker_open(
 	if (!w)
 		return ERR_MEM;
 	cpu_init(CPU_BEST);
-	gemm_init();
 	w->options = *options;
 	fill_defaults(&w->options);
 	set_base_name(w, options->model_name, dir);
@@ -406,7 +404,6 @@ void worker_stats(struct worker *w, struct worker_stats *out)
 	out->adapter_load = adapters.load;
 	out->train_steps = pool.steps;
 	out->train_tokens = pool.tokens;
-	out->gemm_kernel = gemm_kernel_name();
-	out->cpu = cpu_level_name(cpu_level());
+	out->kernels = cpu_level_name(cpu_level());
 	out->weights = matrix_format_name(model_info(w->model)->weights);
 }

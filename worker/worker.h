@@ -96,9 +96,8 @@ struct worker_stats {
 	size_t adapter_bytes;          /* of those resident */
 	struct histogram adapter_load; /* from the store, of those that were not resident */
 	uint64_t train_steps, train_tokens;
-	const char *gemm_kernel; /* OpenBLAS's choice */
-	const char *cpu;         /* our kernels' level */
-	const char *weights;     /* the base's format in memory */
+	const char *kernels; /* cpu_level_name() of those that run */
+	const char *weights; /* the base's format in memory */
 };
 void worker_stats(struct worker *w, struct worker_stats *out); /* (loop) */
 

@@ -98,7 +98,6 @@ static void note_version(struct doctor *d, const char *redd)
 static void note_base(struct doctor *d, int status, const char *words)
 {
 	char base[FACT_SIZE], family[FACT_SIZE], n_params[FACT_SIZE], model[FACT_SIZE], kernels[FACT_SIZE];
-	char cpu[FACT_SIZE] = "", warning[FACT_SIZE];
 
 	if (status) {
 		doctor_note(d, "model", DOCTOR_FAILED,
@@ -111,14 +110,9 @@ static void note_base(struct doctor *d, int status, const char *words)
 	        doctor_fact(d, "model", model, sizeof(model)))
 		doctor_note(d, "model", DOCTOR_OK, NULL, "%.80s, %.20s, %.20s parameters, in %.200s", base,
 		        family, n_params, model);
-	if (!doctor_fact(d, "kernels", kernels, sizeof(kernels)))
-		return;
-	(void)doctor_fact(d, "cpu", cpu, sizeof(cpu));
-	if (doctor_fact(d, "warning", warning, sizeof(warning)))
-		doctor_note(d, "kernels", DOCTOR_WARNING, "see there", "%s", warning);
-	else
-		doctor_note(d, "kernels", DOCTOR_OK, NULL, "OpenBLAS %.100s on a processor with %.100s",
-		        kernels, cpu);
+	if (doctor_fact(d, "kernels", kernels, sizeof(kernels)))
+		doctor_note(d, "kernels", strcmp(kernels, "portable") == 0 ? DOCTOR_WARNING : DOCTOR_OK,
+		        "a processor with AVX2 or AVX-512 is many times as fast", "%.100s", kernels);
 }
 
 void doctor_check_program(struct doctor *d, const char *redd, const char *config)

@@ -10,9 +10,10 @@
 #include "core/rng.h"
 #include "tests/bench/machine.h"
 #include "worker/math/cpu.h"
-#include "worker/math/gemm.h"
+#include "worker/math/product.h"
 #include "worker/model/model.h"
 
+#include <cblas.h>
 #include <jansson.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -120,27 +121,59 @@ static double probe_best(const struct probe *what, size_t n_threads)
 	return best;
 }
 
-static double gemm_round(const float *a, const float *b, float *c, size_t n)
+/* A product of `rows` rows with a matrix of PRODUCT_SIZE squared, in 10^9 operations a second: ours from
+ * panels, OpenBLAS's from rows. */
+#define PRODUCT_SIZE 1024
+
+struct product_bench {
+	size_t rows;
+	const float *x, *weights;
+	struct matrix w;
+	float *y;
+};
+
+static double product_round(const struct product_bench *p, bool blas)
 {
+	const size_t n = PRODUCT_SIZE;
+	struct product_rows x;
 	int64_t t0 = clock_mono_ns();
 
-	gemm_nt(n, n, n, a, n, b, n, 0, c, n);
-	return 2.0 * (double)n * (double)n * (double)n / (double)(clock_mono_ns() - t0);
+	if (blas) {
+		cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)p->rows, n, n, 1, p->x, n,
+		        p->weights, n, 0, p->y, n);
+	} else {
+		product_prepare(MATRIX_F32, true, p->rows, n, p->x, n, NULL, &x);
+		product_forward(&p->w, 0, n, &x, NULL, p->y, n);
+	}
+	return 2.0 * (double)p->rows * (double)n * (double)n / (double)(clock_mono_ns() - t0);
 }
 
-static void bench_gemm(struct bench *b)
+static void bench_products(struct bench *b)
 {
-	const size_t n = 1024;
-	float *x = random_floats(n * n), *y = random_floats(n * n), *z = random_floats(n * n);
+	static const size_t rows[] = {1, 8, 32, 512};
+	const size_t n = PRODUCT_SIZE;
+	float *x = random_floats(n * n), *w = random_floats(n * n), *y = random_floats(n * n);
+	void *panels = mem_aligned(matrix_bytes(MATRIX_F32, n, n), 1);
+	struct product_bench p = {.x = x, .weights = w, .w = {MATRIX_F32, n, n, panels}, .y = y};
 	double rate[ROUNDS];
+	char name[80];
 
-	gemm_round(x, y, z, n);
-	for (int i = 0; i < ROUNDS; i++)
-		rate[i] = gemm_round(x, y, z, n);
-	report(b, "float32 product 1024^3 of OpenBLAS, one thread", median(rate, ROUNDS), "GFLOP/s");
+	matrix_pack(&p.w, 0, n, w, panels);
+	openblas_set_num_threads(1);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		for (int blas = 0; blas < 2; blas++) {
+			p.rows = rows[i];
+			product_round(&p, blas);
+			for (int r = 0; r < ROUNDS; r++)
+				rate[r] = product_round(&p, blas);
+			snprintf(name, sizeof(name), "product of %zu rows by 1024^2, one thread%s", p.rows,
+			        blas ? ", OpenBLAS" : "");
+			report(b, name, median(rate, ROUNDS), "GFLOP/s");
+		}
 	mem_free(x);
+	mem_free(w);
 	mem_free(y);
-	mem_free(z);
+	mem_free(panels);
 }
 
 static void bench_machine(struct bench *b)
@@ -165,7 +198,7 @@ static void bench_machine(struct bench *b)
 	b->bandwidth = probe_best(&memory, b->n_threads);
 	report(b, "limit: memory read, all cores", b->bandwidth, "GB/s");
 	mem_free(x);
-	bench_gemm(b);
+	bench_products(b);
 }
 
 /* ---- training ---- */
@@ -394,9 +427,8 @@ int main(int argc, char **argv)
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
 	cpu_init(CPU_BEST);
-	gemm_init();
 	b.n_threads = cores < 1 ? 1 : cores > MAX_THREADS ? MAX_THREADS : (size_t)cores;
-	printf("kernels %s, OpenBLAS %s, %zu cores\n", cpu_level_name(cpu_level()), gemm_kernel_name(),
+	printf("kernels %s, OpenBLAS %s, %zu cores\n", cpu_level_name(cpu_level()), openblas_get_corename(),
 	        b.n_threads);
 	bench_machine(&b);
 	for (int i = 1; i < argc; i++)

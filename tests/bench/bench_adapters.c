@@ -5,7 +5,6 @@
 #include "core/clock.h"
 #include "core/mem.h"
 #include "worker/math/cpu.h"
-#include "worker/math/gemm.h"
 #include "worker/registry.h"
 
 #include <ftw.h>
@@ -183,7 +182,6 @@ int main(int argc, char **argv)
 	struct bench b = {0};
 
 	cpu_init(CPU_BEST);
-	gemm_init();
 	setup(&b, argc > 1 ? argv[1] : "worker/base");
 	bench_loads(&b);
 	bench_finds(&b);

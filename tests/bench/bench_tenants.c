@@ -8,7 +8,6 @@
 #include "core/rng.h"
 #include "worker/background.h"
 #include "worker/math/cpu.h"
-#include "worker/math/gemm.h"
 #include "worker/serve/serve.h"
 #include "worker/text/tokenizer.h"
 
@@ -368,7 +367,6 @@ int main(int argc, char **argv)
 	struct bench b = {0};
 
 	cpu_init(CPU_BEST);
-	gemm_init();
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	setup(&b, argc > 1 ? argv[1] : "worker/base");
 	compare(&b, 32, adapters, 2, "adapters");

@@ -71,7 +71,7 @@ only() { # a rule's name, a pattern of includes, and the paths that may have it
 	bad=$(grep -lE "$2" $sources | grep -vE "$3")
 	verdict "$1" "$bad"
 }
-only "only gemm.c sees OpenBLAS" '#[ ]*include <(cblas|openblas|lapacke)' '^worker/math/gemm\.c$'
+only "only benchmarks see OpenBLAS" '#[ ]*include <(cblas|openblas|lapacke)' '^tests/bench/'
 only "only server.c sees libmicrohttpd" '#[ ]*include <microhttpd' '^api/server\.c$'
 only "only storage/ sees SQLite" '#[ ]*include <sqlite3' '^storage/'
 only "only ctl/ and webhook_pump.c see libcurl" '#[ ]*include <curl/' '^(daemon/ctl/|api/webhook_pump\.c$)'

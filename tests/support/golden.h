@@ -17,7 +17,8 @@ extern const size_t n_golden_families;
 /* GOLDEN_DIR family "/golden.json"; json_decref() it. */
 json_t *golden_open(const char *family);
 /* What a golden's training run must give. Where a rectifier meets its kink nearer than float32 can tell,
- * there are two right answers, that of either side: see make_other_side.py. */
+ * there are two right answers, that of either side: see make_other_side.py. On processors that fuse products
+ * all kernels round alike, and fall on the golden's own; others may take either. */
 struct golden_run {
 	json_t *losses, *grad_norms; /* owned, by step */
 	char adapter[256];           /* path of the vectors after the last step */

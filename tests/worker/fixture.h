@@ -12,7 +12,6 @@
 #include "worker/job_env.h"
 #include "worker/job_spec.h"
 #include "worker/math/cpu.h"
-#include "worker/math/gemm.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -81,7 +80,6 @@ static inline int fixture_setup(void **state)
 	fixture_must(store_tenant_create(f->store, "ann", NULL, &f->ann), &why);
 	fixture_must(store_tenant_create(f->store, "bob", NULL, &f->bob), &why);
 	cpu_init(CPU_BEST);
-	gemm_init();
 	fixture_must(model_open(BASE_DIR, &f->model, &why), &why);
 	fixture_must(tokenizer_open(BASE_DIR, &f->tokenizer, &why), &why);
 	fixture_must(registry_new(f->store, f->model, "base", REGISTRY_MAX_BYTES, &f->registry), &why);

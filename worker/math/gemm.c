@@ -1,47 +1,81 @@
-/* See gemm.h. Sizes are bounded by memory long before they reach blasint's 2^31. */
+/* See gemm.h: B is packed into panels a block at a time, on the stack. */
 #include "worker/math/gemm.h"
 
-#include <cblas.h>
+#include "worker/math/simd.h"
+
 #include <string.h>
 
-void gemm_init(void)
-{
-	openblas_set_num_threads(1);
-}
+/* Columns of C at a time. */
+#define COLUMNS ((size_t)2 * MATRIX_PANEL)
 
-const char *gemm_kernel_name(void)
+/* A panel (K, MATRIX_PANEL) of B (K,N), n <= MATRIX_PANEL. */
+static void panel_of_columns(size_t n, size_t K, const float *B, size_t ldb, float *panel)
 {
-	return openblas_get_corename();
-}
-
-static void product(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, size_t M, size_t N, size_t K, const float *A,
-        size_t lda, const float *B, size_t ldb, float beta, float *C, size_t ldc)
-{
-	if (!M || !N)
-		return;
-	if (!K) {
-		for (size_t i = 0; beta == 0 && i < M; i++)
-			memset(C + i * ldc, 0, N * sizeof(*C));
-		return;
+	for (size_t k = 0; k < K; k++, B += ldb, panel += MATRIX_PANEL) {
+		if (n == MATRIX_PANEL) {
+			memcpy(panel, B, MATRIX_PANEL * sizeof(*panel));
+			continue;
+		}
+		memcpy(panel, B, n * sizeof(*panel));
+		memset(panel + n, 0, (MATRIX_PANEL - n) * sizeof(*panel));
 	}
-	cblas_sgemm(CblasRowMajor, ta, tb, (blasint)M, (blasint)N, (blasint)K, 1, A, (blasint)lda, B,
-	        (blasint)ldb, beta, C, (blasint)ldc);
+}
+
+static void zero_rows(size_t M, size_t N, float *C, size_t ldc)
+{
+	for (size_t m = 0; m < M; m++)
+		memset(C + m * ldc, 0, N * sizeof(*C));
+}
+
+static void product(bool a_turned, bool b_turned, size_t M, size_t N, size_t K, const float *A, size_t lda,
+        const float *B, size_t ldb, float beta, float *C, size_t ldc)
+{
+	_Alignas(64) float panels[PRODUCT_BLOCK * COLUMNS];
+	size_t block = product_block(K);
+	struct product_call c = {.M = M,
+	        .ldx = lda,
+	        .turned = a_turned,
+	        .w = panels,
+	        .panel = PRODUCT_BLOCK * MATRIX_PANEL * sizeof(float),
+	        .ldy = ldc};
+
+	if (!K && beta == 0)
+		zero_rows(M, N, C, ldc);
+	for (size_t k = 0; M && k < K; k += block) {
+		c.K = c.block = K - k < block ? K - k : block;
+		c.x = A + (a_turned ? k * lda : k);
+		c.add = beta != 0 || k > 0;
+		for (size_t n = 0; n < N; n += COLUMNS) {
+			c.N = N - n < COLUMNS ? N - n : COLUMNS;
+			c.y = C + n;
+			for (size_t i = 0; i < c.N; i += MATRIX_PANEL) {
+				size_t some = c.N - i < MATRIX_PANEL ? c.N - i : MATRIX_PANEL;
+				float *panel = panels + i * PRODUCT_BLOCK;
+
+				if (b_turned)
+					simd()->panel_of_rows(some, c.K, B + (n + i) * ldb + k, ldb, panel);
+				else
+					panel_of_columns(some, c.K, B + k * ldb + n + i, ldb, panel);
+			}
+			simd()->product_f32(&c);
+		}
+	}
 }
 
 void gemm_nt(size_t M, size_t N, size_t K, const float *A, size_t lda, const float *B, size_t ldb, float beta,
         float *C, size_t ldc)
 {
-	product(CblasNoTrans, CblasTrans, M, N, K, A, lda, B, ldb, beta, C, ldc);
+	product(false, true, M, N, K, A, lda, B, ldb, beta, C, ldc);
 }
 
 void gemm_nn(size_t M, size_t N, size_t K, const float *A, size_t lda, const float *B, size_t ldb, float beta,
         float *C, size_t ldc)
 {
-	product(CblasNoTrans, CblasNoTrans, M, N, K, A, lda, B, ldb, beta, C, ldc);
+	product(false, false, M, N, K, A, lda, B, ldb, beta, C, ldc);
 }
 
 void gemm_tn(size_t M, size_t N, size_t K, const float *A, size_t lda, const float *B, size_t ldb, float beta,
         float *C, size_t ldc)
 {
-	product(CblasTrans, CblasNoTrans, M, N, K, A, lda, B, ldb, beta, C, ldc);
+	product(true, false, M, N, K, A, lda, B, ldb, beta, C, ldc);
 }

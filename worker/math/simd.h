@@ -4,7 +4,8 @@
  *
  * In every kernel the arithmetic of one output depends on its own inputs and, for reductions, their number:
  * never on its place, its neighbours or alignment. Vectors that run past an end are padded and take the
- * same instructions. Between levels the last bits may differ.
+ * same instructions. All levels that fuse products and sums give the same bits, but for int8 and pairs of
+ * bf16.
  */
 #ifndef REDD_MATH_SIMD_H
 #define REDD_MATH_SIMD_H
@@ -27,19 +28,44 @@ struct int8_rows {
 	const int32_t *shifts; /* (n, n_groups) */
 };
 
-struct simd_kernels {
-	/* skinny.h. Rows x as rows_bf16() and rows_int8() leave them; elements of the former take
-	 * row_bf16_bytes. */
-	void (*skinny)(size_t M, size_t N, size_t K, const float *restrict x, size_t ldx,
-	        const float *restrict w, const float *restrict bias, float *restrict y, size_t ldy);
-	void (*skinny_bf16)(size_t M, size_t N, size_t K, const void *restrict x, size_t ldx,
-	        const uint16_t *restrict w, const float *restrict bias, float *restrict y, size_t ldy);
-	void (*skinny_int8)(const struct int8_rows *x, size_t N, const char *panels, const float *bias,
-	        float *y, size_t ldy);
-	void (*rows_bf16)(size_t M, size_t K, const float *x, size_t ldx, void *out, size_t ld);
-	void (*rows_int8)(size_t K, const float *x, int8_t *q, float *scales, int32_t *shifts);
-	size_t row_bf16_bytes;
+/* Terms of a sum of K that are added up by themselves, before the next so many: short sums lose less. A
+ * multiple of MATRIX_PANEL, at most PRODUCT_BLOCK, that cuts even a short sum in parts. */
+#define PRODUCT_BLOCK ((size_t)256)
+#define PRODUCT_PARTS 2
+static inline size_t product_block(size_t K)
+{
+	size_t part = (K / PRODUCT_PARTS + MATRIX_PANEL - 1) / MATRIX_PANEL * MATRIX_PANEL;
 
+	return part < MATRIX_PANEL ? MATRIX_PANEL : part < PRODUCT_BLOCK ? part : PRODUCT_BLOCK;
+}
+
+/* y (M,N) = or += x w^T + bias. */
+struct product_call {
+	size_t M, N, K;
+	size_t block; /* terms that are added up by themselves */
+	const void *x;
+	size_t ldx;  /* in elements of x */
+	bool turned; /* float32 alone: x is (K,M) */
+	const void *w;
+	size_t panel;      /* bytes from panel to panel of w */
+	const float *bias; /* (N) or NULL */
+	float *y;
+	size_t ldy;
+	bool add;
+};
+
+struct simd_kernels {
+	/* product.h; x (M,K) float32, or for product_pairs bf16, zeros behind an odd K. product_pairs is NULL
+	 * where the level has no such thing. */
+	void (*product_f32)(const struct product_call *c);
+	void (*product_bf16)(const struct product_call *c);
+	void (*product_pairs)(const struct product_call *c);
+	void (*product_int8)(const struct int8_rows *x, size_t N, const char *panels, const float *bias,
+	        float *y, size_t ldy);
+	void (*rows_int8)(size_t K, const float *x, int8_t *q, float *scales, int32_t *shifts);
+
+	/* A panel (K, MATRIX_PANEL) of rows (n,K), n <= MATRIX_PANEL, with zeros beside them. */
+	void (*panel_of_rows)(size_t n, size_t K, const float *rows, size_t ld, float *panel);
 	/* matrix.h. A group: n <= MATRIX_GROUP, padded with zeros; returns the scale. Rows of a panel: n <=
 	 * MATRIX_PANEL. */
 	float (*quantise)(size_t n, const float *x, int8_t *q);

@@ -7,18 +7,18 @@
 
 #include "worker/math/simd_activation.h"
 #include "worker/math/simd_formats.h"
+#include "worker/math/simd_product.h"
 #include "worker/math/simd_rows.h"
-#include "worker/math/simd_skinny.h"
 /* after what it needs */
 #include "worker/math/simd_int8.h"
 
 const struct simd_kernels KERNELS = {
-        .skinny = skinny,
-        .skinny_bf16 = skinny_bf16,
-        .skinny_int8 = skinny_int8,
-        .rows_bf16 = rows_bf16,
+        .product_f32 = product_f32,
+        .product_bf16 = product_bf16,
+        .product_pairs = PAIRS_KERNEL,
+        .product_int8 = product_int8,
         .rows_int8 = rows_int8,
-        .row_bf16_bytes = sizeof(row_bf16),
+        .panel_of_rows = panel_of_rows,
         .quantise = quantise,
         .unpack_int8 = unpack_int8,
         .to_bf16 = to_bf16,

@@ -1,5 +1,5 @@
 /*
- * Products with few rows and int8 weights in the panels of matrix.h, and quantising itself, compiled once per
+ * Products with int8 weights in the panels of matrix.h, and quantising itself, compiled once per
  * level; included only by simd_body.h. Rows x are quantised like the weights. Within a group sums are of
  * integers and so exact in any order; groups follow each other: y += sum * (scale of w * scale of x), fused
  * where the level has it. Internal to math/.
@@ -13,7 +13,7 @@ static float quantise(size_t n, const float *x, int8_t *q)
 {
 	float padded[MATRIX_GROUP];
 	vf top = vf_set(0), finite = vf_set(0), inverse;
-	float most = 0, scale;
+	float most = 0, nothing = 0, scale;
 
 	if (n < MATRIX_GROUP) {
 		memset(padded, 0, sizeof(padded));
@@ -24,9 +24,11 @@ static float quantise(size_t n, const float *x, int8_t *q)
 		top = vf_max(vf_abs(vf_load(x + i)), top);
 		finite += vf_load(x + i) * vf_set(0);
 	}
-	for (size_t j = 0; j < LANES; j++)
+	for (size_t j = 0; j < LANES; j++) {
 		most = top[j] > most ? top[j] : most;
-	scale = most / 127 + vf_sum(finite);
+		nothing += finite[j];
+	}
+	scale = most / 127 + nothing;
 	/* of subnormal groups the inverse may be infinite: they count as zero */
 	inverse = vf_set(most > 0x1p-120f && scale == scale ? 127 / most : 0);
 	for (size_t i = 0; i < MATRIX_GROUP; i += LANES) {
@@ -258,7 +260,7 @@ INLINE void int8_column(size_t vectors, const struct int8_rows *x, size_t n, con
 		int8_tile(false, 1, vectors, x, m, n, panel, bias, y, ldy);
 }
 
-static void skinny_int8(
+static void product_int8(
         const struct int8_rows *x, size_t N, const char *panels, const float *bias, float *y, size_t ldy)
 {
 	const size_t wide = INT8_PANELS * INT8_LANES, panel_bytes = x->n_groups * INT8_BLOCK_BYTES;

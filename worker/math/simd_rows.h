@@ -3,8 +3,13 @@
  * rotation, the edit. Internal to math/.
  */
 
-/* Vectors added up in float before their sum goes on in double. */
-#define EXP_CHUNK 16
+/* Terms added up in float before their sum goes on in double. */
+#define EXP_CHUNK ((size_t)256)
+
+static inline size_t left_of(size_t n, size_t at)
+{
+	return at < n ? n - at : 0;
+}
 
 static float max_of(size_t n, const float *x)
 {
@@ -25,27 +30,24 @@ static inline __attribute__((always_inline)) double exp_sum_loop(
         size_t n, const float *x, float shift, float *y, bool store)
 {
 	double total = 0;
-	size_t i = 0;
 
-	while (i + LANES <= n) {
-		vf sum = vf_set(0);
+	for (size_t i = 0; i < n; i += EXP_CHUNK) {
+		size_t some = n - i < EXP_CHUNK ? n - i : EXP_CHUNK;
+		struct lanes16 sum = {0};
 
-		for (size_t j = 0; j < EXP_CHUNK && i + LANES <= n; j++, i += LANES) {
-			vf e = vf_exp(vf_load(x + i) - vf_set(shift));
+		for (size_t j = 0; j < some; j += 16)
+			for (size_t l = 0; l < 16 && j + l < some; l += LANES) {
+				size_t at = i + j + l, left = some - j - l;
+				vf e = vf_exp((left < LANES ? vf_load_part(x + at, left) : vf_load(x + at)) -
+				              vf_set(shift));
 
-			if (store)
-				vf_store(y + i, e);
-			sum += e;
-		}
-		total += (double)vf_sum(sum);
-	}
-	if (i < n) {
-		vf e = vf_exp(vf_load_part(x + i, n - i) - vf_set(shift));
-
-		if (store)
-			vf_store_part(y + i, e, n - i);
-		for (size_t j = 0; j < n - i; j++)
-			total += (double)e[j];
+				if (store && left < LANES)
+					vf_store_part(y + at, e, left);
+				else if (store)
+					vf_store(y + at, e);
+				sum.v[l / LANES] += left < LANES ? vf_first(e, left) : e;
+			}
+		total += (double)lanes16_sum(sum);
 	}
 	return total;
 }
@@ -55,47 +57,49 @@ static double exp_sum(size_t n, const float *x, float shift, float *y)
 	return y ? exp_sum_loop(n, x, shift, y, true) : exp_sum_loop(n, x, shift, y, false);
 }
 
-static inline float dot_inline(size_t n, const float *a, const float *b)
-{
-	vf sum = vf_set(0);
-	size_t i = 0;
-
-	for (; i + LANES <= n; i += LANES)
-		sum = vf_madd(vf_load(a + i), vf_load(b + i), sum);
-	if (i < n)
-		sum = vf_madd(vf_load_part(a + i, n - i), vf_load_part(b + i, n - i), sum);
-	return vf_sum(sum);
-}
-
 static float dot(size_t n, const float *a, const float *b)
 {
-	return dot_inline(n, a, b);
+	struct lanes16 sum = {0};
+	size_t i = 0;
+
+	for (; i + 16 <= n; i += 16)
+#pragma GCC unroll 4
+		for (size_t l = 0; l < 16; l += LANES)
+			sum.v[l / LANES] = vf_madd(vf_load(a + i + l), vf_load(b + i + l), sum.v[l / LANES]);
+	for (size_t l = 0; i + l < n; l += LANES)
+		sum.v[l / LANES] = vf_madd(vf_load_some(a + i + l, n - i - l),
+		        vf_load_some(b + i + l, n - i - l), sum.v[l / LANES]);
+	return lanes16_sum(sum);
 }
 
-/* Four rows at a time, so that their chains of additions overlap. */
+/* Rows of b whose chains of additions overlap. */
+#define DOT_ROWS 4
+
 static void dot_rows(size_t rows, size_t n, const float *a, const float *b, size_t ldb, float *out)
 {
-	size_t j = 0;
+	size_t j = 0, whole = n / 16 * 16;
 
-	for (; j + 4 <= rows; j += 4) {
-		vf sum[4] = {0};
-		size_t i = 0;
+	for (; j + DOT_ROWS <= rows; j += DOT_ROWS, b += DOT_ROWS * ldb) {
+		struct lanes16 sum[DOT_ROWS] = {0};
 
-		for (; i + LANES <= n; i += LANES)
+		for (size_t i = 0; i < whole; i += 16)
 #pragma GCC unroll 4
-			for (size_t r = 0; r < 4; r++)
-				sum[r] = vf_madd(vf_load(a + i), vf_load(b + (j + r) * ldb + i), sum[r]);
-		if (i < n)
+			for (size_t l = 0; l < 16; l += LANES)
 #pragma GCC unroll 4
-			for (size_t r = 0; r < 4; r++)
-				sum[r] = vf_madd(vf_load_part(a + i, n - i),
-				        vf_load_part(b + (j + r) * ldb + i, n - i), sum[r]);
+				for (size_t r = 0; r < DOT_ROWS; r++)
+					sum[r].v[l / LANES] = vf_madd(vf_load(a + i + l),
+					        vf_load(b + r * ldb + i + l), sum[r].v[l / LANES]);
+		for (size_t l = 0; whole + l < n; l += LANES)
+			for (size_t r = 0; r < DOT_ROWS; r++)
+				sum[r].v[l / LANES] = vf_madd(vf_load_some(a + whole + l, n - whole - l),
+				        vf_load_some(b + r * ldb + whole + l, n - whole - l),
+				        sum[r].v[l / LANES]);
 #pragma GCC unroll 4
-		for (size_t r = 0; r < 4; r++)
-			out[j + r] = vf_sum(sum[r]);
+		for (size_t r = 0; r < DOT_ROWS; r++)
+			out[j + r] = lanes16_sum(sum[r]);
 	}
-	for (; j < rows; j++)
-		out[j] = dot_inline(n, a, b + j * ldb);
+	for (; j < rows; j++, b += ldb)
+		out[j] = dot(n, a, b);
 }
 
 static void axpy(size_t n, float a, const float *x, float *y)
@@ -152,36 +156,31 @@ static void softmax_backward(size_t n, const float *p, float delta, float scale,
 		ds[i] = p[i] * (ds[i] - delta) * scale;
 }
 
-static inline float row_sum(size_t n, const float *x)
+static float row_sum(size_t n, const float *x)
 {
-	vf sum = vf_set(0);
-	size_t i = 0;
+	struct lanes16 sum = {0};
 
-	for (; i + LANES <= n; i += LANES)
-		sum += vf_load(x + i);
-	if (i < n)
-		sum += vf_load_part(x + i, n - i);
-	return vf_sum(sum);
+	for (size_t i = 0; i < n; i += 16)
+#pragma GCC unroll 4
+		for (size_t l = 0; l < 16; l += LANES)
+			sum.v[l / LANES] += vf_load_some(x + i + l, left_of(n, i + l));
+	return lanes16_sum(sum);
 }
 
-static inline float row_square_sum(size_t n, const float *x, float centre)
+static float row_square_sum(size_t n, const float *x, float centre)
 {
-	vf sum = vf_set(0);
-	size_t i = 0;
+	struct lanes16 sum = {0};
 
-	for (; i + LANES <= n; i += LANES) {
-		vf d = vf_load(x + i) - vf_set(centre);
+	for (size_t i = 0; i < n; i += 16)
+#pragma GCC unroll 4
+		for (size_t l = 0; l < 16; l += LANES) {
+			size_t left = left_of(n, i + l);
+			vf d = vf_load_some(x + i + l, left) - vf_set(centre);
 
-		sum = vf_madd(d, d, sum);
-	}
-	if (i < n) {
-		vf d = vf_set(0);
-
-		for (size_t j = 0; j < n - i; j++)
-			d[j] = x[i + j] - centre;
-		sum = vf_madd(d, d, sum);
-	}
-	return vf_sum(sum);
+			d = left < LANES ? vf_first(d, left) : d;
+			sum.v[l / LANES] = vf_madd(d, d, sum.v[l / LANES]);
+		}
+	return lanes16_sum(sum);
 }
 
 static void layernorm(size_t C, const float *x, const float *weight, const float *bias, float eps, float *y,
@@ -211,22 +210,24 @@ static void layernorm(size_t C, const float *x, const float *weight, const float
 static void layernorm_backward_row(
         size_t C, const float *dy, const float *x, const float *weight, float mean, float rstd, float *dx)
 {
-	vf sum = vf_set(0), product = vf_set(0), g;
+	struct lanes16 sum = {0}, product = {0};
 	float g_mean, gx_mean;
 	size_t i = 0;
+	vf g;
 
-	for (; i + LANES <= C; i += LANES) {
-		g = vf_load(dy + i) * vf_load(weight + i);
-		sum += g;
-		product = vf_madd(g, (vf_load(x + i) - vf_set(mean)) * vf_set(rstd), product);
-	}
-	if (i < C) {
-		g = vf_load_part(dy + i, C - i) * vf_load_part(weight + i, C - i);
-		sum += g;
-		product = vf_madd(g, (vf_load_part(x + i, C - i) - vf_set(mean)) * vf_set(rstd), product);
-	}
-	g_mean = vf_sum(sum) / (float)C;
-	gx_mean = vf_sum(product) / (float)C;
+	for (; i < C; i += 16)
+#pragma GCC unroll 4
+		for (size_t l = 0; l < 16; l += LANES) {
+			size_t at = i + l, left = left_of(C, at);
+
+			g = vf_load_some(dy + at, left) * vf_load_some(weight + at, left);
+			sum.v[l / LANES] += g;
+			product.v[l / LANES] =
+			        vf_madd(g, (vf_load_some(x + at, left) - vf_set(mean)) * vf_set(rstd),
+			                product.v[l / LANES]);
+		}
+	g_mean = lanes16_sum(sum) / (float)C;
+	gx_mean = lanes16_sum(product) / (float)C;
 	for (i = 0; i + LANES <= C; i += LANES) {
 		vf xhat = (vf_load(x + i) - vf_set(mean)) * vf_set(rstd);
 
@@ -253,17 +254,20 @@ static void rmsnorm(size_t C, const float *x, const float *weight, float eps, fl
 static void rmsnorm_backward_row(
         size_t C, const float *dy, const float *x, const float *weight, float rstd, float *dx)
 {
-	vf product = vf_set(0);
+	struct lanes16 product = {0};
 	float gx_mean;
 	size_t i = 0;
 
-	for (; i + LANES <= C; i += LANES)
-		product = vf_madd(
-		        vf_load(dy + i) * vf_load(weight + i), vf_load(x + i) * vf_set(rstd), product);
-	if (i < C)
-		product = vf_madd(vf_load_part(dy + i, C - i) * vf_load_part(weight + i, C - i),
-		        vf_load_part(x + i, C - i) * vf_set(rstd), product);
-	gx_mean = vf_sum(product) / (float)C;
+	for (; i < C; i += 16)
+#pragma GCC unroll 4
+		for (size_t l = 0; l < 16; l += LANES) {
+			size_t at = i + l, left = left_of(C, at);
+
+			product.v[l / LANES] =
+			        vf_madd(vf_load_some(dy + at, left) * vf_load_some(weight + at, left),
+			                vf_load_some(x + at, left) * vf_set(rstd), product.v[l / LANES]);
+		}
+	gx_mean = lanes16_sum(product) / (float)C;
 	for (i = 0; i + LANES <= C; i += LANES) {
 		vf g = vf_load(dy + i) * vf_load(weight + i) -
 		       vf_load(x + i) * vf_set(rstd) * vf_set(gx_mean);

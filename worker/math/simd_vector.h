@@ -50,7 +50,7 @@ static inline __m256i first_lanes(size_t n)
 }
 #endif
 
-/* The first n < LANES numbers, then zeros. */
+/* The first n <= LANES numbers, then zeros. */
 static inline vf vf_load_part(const float *p, size_t n)
 {
 #if LANES == 16
@@ -76,13 +76,16 @@ static inline void vf_store_part(float *p, vf v, size_t n)
 #endif
 }
 
-/* a * b + c, fused where the level has it. */
+/* a * b + c, fused wherever the processor that is compiled for has it. */
 static inline vf vf_madd(vf a, vf b, vf c)
 {
 #if LANES == 16
 	return _mm512_fmadd_ps(a, b, c);
 #elif LANES == 8
 	return _mm256_fmadd_ps(a, b, c);
+#elif defined(__FP_FAST_FMAF)
+	return (vf){__builtin_fmaf(a[0], b[0], c[0]), __builtin_fmaf(a[1], b[1], c[1]),
+	        __builtin_fmaf(a[2], b[2], c[2]), __builtin_fmaf(a[3], b[3], c[3])};
 #else
 	return a * b + c;
 #endif
@@ -112,22 +115,45 @@ static inline vf vf_abs(vf x)
 	return (vf)((vi)x & vi_set(INT32_MAX));
 }
 
+/* The next `left` numbers, as many as there is room for, then zeros. */
+static inline vf vf_load_some(const float *p, size_t left)
+{
+	return left < LANES ? vf_load_part(p, left) : vf_load(p);
+}
+
+/* The first n <= LANES lanes, then zeros. */
+static inline vf vf_first(vf v, size_t n)
+{
+	float lanes[LANES];
+
+	memcpy(lanes, &v, sizeof(lanes));
+	return vf_load_part(lanes, n);
+}
+
+/* Partial sums of a reduction: number i goes to lane i % 16 on every level, so that the level does not show.
+ */
+struct lanes16 {
+	vf v[16 / LANES];
+};
+
 /* Lanes summed by folding the upper half onto the lower until one is left. */
-static inline float vf_sum(vf v)
+static inline float lanes16_sum(struct lanes16 a)
 {
 	typedef float v4 __attribute__((vector_size(16)));
 	v4 s;
 
 #if LANES == 16
-	__m256 low = _mm512_castps512_ps256(v);
-	__m256 high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1));
+	__m256 low = _mm512_castps512_ps256(a.v[0]);
+	__m256 high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a.v[0]), 1));
 	__m256 sum8 = _mm256_add_ps(low, high);
 
 	s = _mm256_castps256_ps128(sum8) + _mm256_extractf128_ps(sum8, 1);
 #elif LANES == 8
-	s = _mm256_castps256_ps128(v) + _mm256_extractf128_ps(v, 1);
+	__m256 sum8 = a.v[0] + a.v[1];
+
+	s = _mm256_castps256_ps128(sum8) + _mm256_extractf128_ps(sum8, 1);
 #else
-	s = v;
+	s = (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]);
 #endif
 	return (s[0] + s[2]) + (s[1] + s[3]);
 }

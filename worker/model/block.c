@@ -44,9 +44,9 @@ static void ffn_branch(const struct pass *p, size_t layer, const struct ffn_stat
 	const float *x = branch_begin(p, &w->norm, &s->branch, t);
 
 	linears_forward((const struct linear_output[]){{&w->up, s->up, F}, {&w->gate, s->gate, F}},
-	        a->gated ? 2 : 1, &p->linear, N, p->shared, x, C);
+	        a->gated ? 2 : 1, &p->linear, N, x, C);
 	activate(p, s, t->hidden);
-	linear_forward(&w->down, &p->linear, N, p->shared, t->hidden, F, t->branch, C);
+	linear_forward(&w->down, &p->linear, N, t->hidden, F, t->branch, C);
 	branch_join(p, &w->norm, arch_site(a, layer, MODULE_FFN_DOWN), &s->branch, t, x_out);
 }
 
@@ -62,14 +62,14 @@ static bool ffn_branch_backward(
 	branch_join_backward(p, &w->norm, site, &s->branch, g, dx);
 	if (g->floor >= site)
 		return false;
-	linear_backward(&w->down, &p->linear, N, g->d_branch, C, 0, g->d_hidden, F);
+	linear_backward(&w->down, &p->linear, N, g->d_branch, C, false, g->d_hidden, F);
 	if (a->gated) {
 		gated_backward(a->activation, N * F, s->gate, s->up, g->d_hidden, g->d_gate, g->d_hidden);
-		linear_backward(&w->gate, &p->linear, N, g->d_gate, F, 0, g->d_branch, C);
+		linear_backward(&w->gate, &p->linear, N, g->d_gate, F, false, g->d_branch, C);
 	} else {
 		activation_backward(a->activation, N * F, s->up, g->d_hidden, g->d_hidden);
 	}
-	linear_backward(&w->up, &p->linear, N, g->d_hidden, F, a->gated ? 1 : 0, g->d_branch, C);
+	linear_backward(&w->up, &p->linear, N, g->d_hidden, F, a->gated, g->d_branch, C);
 	branch_begin_backward(p, &w->norm, &s->branch, g, dx);
 	return true;
 }

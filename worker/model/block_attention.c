@@ -55,7 +55,7 @@ static void project(const struct pass *p, size_t layer, enum attention_kind kind
 		o->l = &w->qkv[i];
 		o->y = projection(&s->row, i, &o->ldy);
 	}
-	linears_forward(outputs, end - begin, &p->linear, p->n_rows, p->shared, x, p->m->arch.width);
+	linears_forward(outputs, end - begin, &p->linear, p->n_rows, x, p->m->arch.width);
 	for (size_t i = begin; i < end; i++) {
 		size_t ld, ldraw;
 		float *y = projection(&s->row, i, &ld), *raw = projection(&s->raw, i, &ldraw);
@@ -99,8 +99,7 @@ void attention_branch(const struct pass *p, size_t layer, enum attention_kind ki
 	if (kind == ATTENTION_SELF)
 		rotate(p, &s->row, false);
 	p->attend(p, layer, kind, s);
-	linear_forward(
-	        &w->out, &p->linear, p->n_rows, p->shared, s->attn, w->out.w.n_in, t->branch, a->width);
+	linear_forward(&w->out, &p->linear, p->n_rows, s->attn, w->out.w.n_in, t->branch, a->width);
 	branch_join(p, &w->norm, arch_site(a, layer, module_of(kind, MODULE_ATTN_OUT)), &s->branch, t, x_out);
 }
 
@@ -151,9 +150,9 @@ static float *key_shift_grads(const struct pass *p, size_t layer, enum attention
 }
 
 /* From g->d_row to the gradients of edits and, where they are needed, of what was projected. p: the pass of
- * the rows projected; dx (n,C), overwritten first if beta is 0, or NULL. */
+ * the rows projected; dx (n,C), overwritten unless `add` says so, or NULL. */
 static void project_backward(const struct pass *p, size_t layer, enum attention_kind kind, size_t begin,
-        size_t end, const struct attention_state *s, const struct block_grads *g, float beta, float *dx)
+        size_t end, const struct attention_state *s, const struct block_grads *g, bool add, float *dx)
 {
 	const struct attention_weights *w = &p->m->weights.layers[layer].attn[kind];
 
@@ -163,7 +162,7 @@ static void project_backward(const struct pass *p, size_t layer, enum attention_
 
 		adapter_backward(p->runs, projection_site(p, layer, kind, i), dy, ld, raw, ldraw, g->grads);
 		if (dx)
-			linear_backward(&w->qkv[i], &p->linear, p->n_rows, dy, ld, i == begin ? beta : 1, dx,
+			linear_backward(&w->qkv[i], &p->linear, p->n_rows, dy, ld, add || i > begin, dx,
 			        p->m->arch.width);
 	}
 }
@@ -184,7 +183,8 @@ bool attention_branch_backward(const struct pass *p, size_t layer, enum attentio
 	branch_join_backward(p, &w->norm, out, &s->branch, g, dx);
 	if (g->floor >= out)
 		return false;
-	linear_backward(&w->out, &p->linear, p->n_rows, g->d_branch, a->width, 0, g->d_attn, w->out.w.n_in);
+	linear_backward(
+	        &w->out, &p->linear, p->n_rows, g->d_branch, a->width, false, g->d_attn, w->out.w.n_in);
 	g->attend_backward(p, layer, kind, s, g);
 	if (shift) {
 		memcpy(g->key_shift, shift, n_keys * sizeof(*shift));
@@ -192,7 +192,7 @@ bool attention_branch_backward(const struct pass *p, size_t layer, enum attentio
 	}
 	if (kind == ATTENTION_SELF)
 		rotate(p, d, true);
-	project_backward(p, layer, kind, 0, kind == ATTENTION_SELF ? w->n_qkv : 1, s, g, 0,
+	project_backward(p, layer, kind, 0, kind == ATTENTION_SELF ? w->n_qkv : 1, s, g, false,
 	        below ? g->d_branch : NULL);
 	if (kind == ATTENTION_CROSS)
 		project_backward(p->source, layer, kind, 1, w->n_qkv, s, g, 1, g->d_memory);

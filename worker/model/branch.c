@@ -4,13 +4,13 @@
  */
 #include "worker/math/gemm.h"
 #include "worker/math/norm.h"
-#include "worker/math/skinny.h"
+#include "worker/math/product.h"
 #include "worker/math/vec.h"
 #include "worker/model/transformer.h"
 
 #include <string.h>
 
-/* Numbers of a panel: as much as a product of its rows still makes up for, and cache holds. */
+/* Floats of int8 weights unpacked at a time. */
 #define PANEL_FLOATS ((size_t)1 << 19)
 
 size_t linear_max_inputs(const struct model *m)
@@ -26,7 +26,7 @@ size_t linear_panel_floats(const struct model *m)
 {
 	size_t least = MATRIX_PANEL * linear_max_inputs(m);
 
-	if (m->weights.format == MATRIX_F32)
+	if (m->weights.format != MATRIX_INT8)
 		return 0;
 	return least > PANEL_FLOATS ? least : PANEL_FLOATS;
 }
@@ -44,42 +44,19 @@ static size_t smaller(size_t a, size_t b)
 	return a < b ? a : b;
 }
 
-/* Outputs that one of a crew computes at a time: of products with few rows, which stream weights ... */
-#define SHARED_BLOCK ((size_t)64)
-/* ... and of others, a quarter of them: enough for BLAS to run well. */
-#define GEMM_PARTS 4
-#define GEMM_MIN_BLOCK ((size_t)96)
-#define GEMM_MAX_BLOCK ((size_t)512)
+/* Outputs that one of a crew computes at a time: of products with few rows, which stream weights, and with
+ * many, which stream rows. */
+#define FEW_ROWS ((size_t)64)
+#define FEW_ROWS_BLOCK ((size_t)64)
+#define MANY_ROWS_BLOCK ((size_t)192)
 
 /* Several maps of the same x, cut into items for a crew. */
 struct linears {
 	const struct linear_output *outputs;
-	size_t n;
-	size_t block[LINEAR_MAX_OUTPUTS], items[LINEAR_MAX_OUTPUTS];
-	bool shared;
-	struct skinny_rows rows;
-	const float *x;
-	size_t n_rows, ldx;
-	float *panel;
+	size_t n, block;
+	size_t items[LINEAR_MAX_OUTPUTS];
+	struct product_rows rows;
 };
-
-/* Outputs begin .. end - 1. */
-static void gemm_part(const struct linears *s, const struct linear_output *o, size_t begin, size_t end)
-{
-	const struct matrix *w = &o->l->w;
-	size_t step = panel_outputs(w), n;
-
-	if (w->format == MATRIX_F32)
-		gemm_nt(s->n_rows, end - begin, w->n_in, s->x, s->ldx,
-		        (const float *)w->data + begin * w->n_in, w->n_in, 0, o->y + begin, o->ldy);
-	for (size_t at = begin; w->format != MATRIX_F32 && at < end; at += step) {
-		n = smaller(step, end - at);
-		matrix_unpack(w, at, n, s->panel);
-		gemm_nt(s->n_rows, n, w->n_in, s->x, s->ldx, s->panel, w->n_in, 0, o->y + at, o->ldy);
-	}
-	if (o->l->b)
-		vec_add_rows(s->n_rows, end - begin, o->y + begin, o->ldy, o->l->b + begin);
-}
 
 static void linears_item(void *arg, size_t item, size_t thread)
 {
@@ -91,69 +68,67 @@ static void linears_item(void *arg, size_t item, size_t thread)
 	while (item >= s->items[i])
 		item -= s->items[i++];
 	o = &s->outputs[i];
-	begin = item * s->block[i];
-	end = smaller(begin + s->block[i], o->l->w.n_out);
-	if (s->shared)
-		skinny_product(&o->l->w, begin, end, &s->rows, o->l->b, o->y, o->ldy);
-	else
-		gemm_part(s, o, begin, end);
+	begin = item * s->block;
+	end = s->block < o->l->w.n_out - begin ? begin + s->block : o->l->w.n_out;
+	product_forward(&o->l->w, begin, end, &s->rows, o->l->b, o->y, o->ldy);
 }
 
-static size_t block_of(const struct linear *l, const struct linear_scratch *t, bool shared)
+/* int8 weights with rows as they are: unpacked a panel at a time. */
+static void unpacked_forward(
+        const struct linear_output *o, float *panel, size_t n_rows, const float *x, size_t ldx)
 {
-	size_t part = (l->w.n_out / GEMM_PARTS + MATRIX_PANEL - 1) / MATRIX_PANEL * MATRIX_PANEL;
+	const struct matrix *w = &o->l->w;
+	size_t step = panel_outputs(w), n;
 
-	if (shared ? !t->crew : !t->cut)
-		return l->w.n_out;
-	if (shared)
-		return SHARED_BLOCK;
-	part = part < GEMM_MIN_BLOCK ? GEMM_MIN_BLOCK : part;
-	return smaller(part, GEMM_MAX_BLOCK);
+	for (size_t at = 0; at < w->n_out; at += n) {
+		n = smaller(step, w->n_out - at);
+		matrix_unpack(w, at, n, panel);
+		gemm_nt(n_rows, n, w->n_in, x, ldx, panel, w->n_in, 0, o->y + at, o->ldy);
+	}
+	if (o->l->b)
+		vec_add_rows(n_rows, w->n_out, o->y, o->ldy, o->l->b);
 }
 
 void linears_forward(const struct linear_output *outputs, size_t n, const struct linear_scratch *t,
-        size_t n_rows, bool shared, const float *x, size_t ldx)
+        size_t n_rows, const float *x, size_t ldx)
 {
-	struct linears s = {.outputs = outputs,
-	        .n = n,
-	        .shared = shared,
-	        .x = x,
-	        .n_rows = n_rows,
-	        .ldx = ldx,
-	        .panel = t->panel};
+	struct linears s = {.outputs = outputs, .n = n};
+	const struct matrix *w = &outputs->l->w;
 	size_t n_items = 0;
 
+	for (size_t i = 0; t->exact && w->format == MATRIX_INT8 && i < n; i++)
+		unpacked_forward(&outputs[i], t->panel, n_rows, x, ldx);
+	if (t->exact && w->format == MATRIX_INT8)
+		return;
+	s.block = !t->crew ? SIZE_MAX : n_rows > FEW_ROWS ? MANY_ROWS_BLOCK : FEW_ROWS_BLOCK;
 	for (size_t i = 0; i < n; i++) {
-		s.block[i] = block_of(outputs[i].l, t, shared);
-		s.items[i] = (outputs[i].l->w.n_out + s.block[i] - 1) / s.block[i];
+		s.items[i] = t->crew ? (outputs[i].l->w.n_out + s.block - 1) / s.block : 1;
 		n_items += s.items[i];
 	}
-	if (shared)
-		skinny_prepare(outputs->l->w.format, n_rows, outputs->l->w.n_in, x, ldx, t->rows, &s.rows);
-	/* a panel is one thread's */
-	crew_run(s.shared || !s.panel ? t->crew : NULL, n_items, linears_item, &s);
+	product_prepare(w->format, t->exact, n_rows, w->n_in, x, ldx, t->rows, &s.rows);
+	crew_run(t->crew, n_items, linears_item, &s);
 }
 
-void linear_forward(const struct linear *l, const struct linear_scratch *t, size_t n_rows, bool shared,
-        const float *x, size_t ldx, float *y, size_t ldy)
+void linear_forward(const struct linear *l, const struct linear_scratch *t, size_t n_rows, const float *x,
+        size_t ldx, float *y, size_t ldy)
 {
-	linears_forward(&(struct linear_output){l, y, ldy}, 1, t, n_rows, shared, x, ldx);
+	linears_forward(&(struct linear_output){l, y, ldy}, 1, t, n_rows, x, ldx);
 }
 
 void linear_backward(const struct linear *l, const struct linear_scratch *t, size_t n_rows, const float *dy,
-        size_t lddy, float beta, float *dx, size_t lddx)
+        size_t lddy, bool add, float *dx, size_t lddx)
 {
 	const struct matrix *w = &l->w;
 	size_t step = panel_outputs(w), n;
 
-	if (w->format == MATRIX_F32) {
-		gemm_nn(n_rows, w->n_in, w->n_out, dy, lddy, w->data, w->n_in, beta, dx, lddx);
+	if (w->format != MATRIX_INT8) {
+		product_backward(w, n_rows, dy, lddy, add, dx, lddx);
 		return;
 	}
-	for (size_t begin = 0; begin < w->n_out; begin += step, beta = 1) {
+	for (size_t begin = 0; begin < w->n_out; begin += n, add = true) {
 		n = smaller(step, w->n_out - begin);
 		matrix_unpack(w, begin, n, t->panel);
-		gemm_nn(n_rows, w->n_in, n, dy + begin, lddy, t->panel, w->n_in, beta, dx, lddx);
+		gemm_nn(n_rows, w->n_in, n, dy + begin, lddy, t->panel, w->n_in, add ? 1 : 0, dx, lddx);
 	}
 }
 

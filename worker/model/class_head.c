@@ -31,19 +31,24 @@ static struct adapter_head weights_of(const struct class_head *h)
 	return adapter_layout_head(h->layout, (float *)h->params); /* to be read alone */
 }
 
-void class_head_forward(const struct class_head *h, const struct class_rows *r, bool shared)
+/* y (n,n_out) = x (n,n_in) w^T + b. */
+static void dense(
+        size_t n, size_t n_out, size_t n_in, const float *x, const float *w, const float *b, float *y)
+{
+	gemm_nt(n, n_out, n_in, x, n_in, w, n_in, 0, y, n_out);
+	vec_add_rows(n, n_out, y, n_out, b);
+}
+
+void class_head_forward(const struct class_head *h, const struct class_rows *r)
 {
 	struct adapter_head w = weights_of(h);
 	size_t C = h->width, L = adapter_layout_head_labels(h->layout);
-	struct linear dense = {{MATRIX_F32, C, C, w.dense_w}, w.dense_b};
-	struct linear out = {{MATRIX_F32, L, C, w.out_w}, w.out_b};
-	struct linear_scratch none = {0};
 
 	drop(h, r, BEFORE_DENSE, r->x);
-	linear_forward(&dense, &none, r->n, shared, r->x, C, r->pre, C);
+	dense(r->n, C, C, r->x, w.dense_w, w.dense_b, r->pre);
 	activation_forward(ACT_TANH, r->n * C, r->pre, r->hidden);
 	drop(h, r, BEFORE_OUT, r->hidden);
-	linear_forward(&out, &none, r->n, shared, r->hidden, C, r->outputs, L);
+	dense(r->n, L, C, r->hidden, w.out_w, w.out_b, r->outputs);
 }
 
 /* dw (n_out,n_in) += dy^T x, db (n_out) += the sum of dy's rows. */

@@ -26,8 +26,8 @@ struct class_rows {
 	float *outputs; /* (n,L) */
 };
 
-/* shared: a row's outputs do not depend on the others. */
-void class_head_forward(const struct class_head *h, const struct class_rows *r, bool shared);
+/* A row's outputs do not depend on the others. */
+void class_head_forward(const struct class_head *h, const struct class_rows *r);
 /* r->outputs holds the outputs' gradient; pre and hidden are spent. grads (n_params) accumulated;
  * dx (n,C) overwritten, or NULL. */
 void class_head_backward(const struct class_head *h, const struct class_rows *r, float *grads, float *dx);

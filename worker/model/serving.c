@@ -1,12 +1,10 @@
 /*
  * The serving passes: decoders over a KV cache, a chunk of one prompt or one token for each of many
- * sequences, and encoders over whole sequences. See model.h for the face. A chunk's products depend on that
- * chunk alone, an encoder's on one sequence; the rows of a decode step go through kernels whose order of
- * summation no neighbour can change, and with weights that are not float32 so do all rows: those kernels read
- * them as they are. Thread: the workspace's owner.
+ * sequences, and encoders over whole sequences. See model.h for the face. Products are those of product.h: no
+ * row shows in another. Thread: the workspace's owner.
  */
 #include "core/mem.h"
-#include "worker/math/skinny.h"
+#include "worker/math/product.h"
 #include "worker/model/class_head.h"
 #include "worker/model/kv.h"
 #include "worker/model/packed.h"
@@ -31,7 +29,7 @@ struct serve_workspace {
 /* Scratch for products; rows of float32 are used where they lie. */
 static size_t rows_bytes(const struct model *m, size_t n_rows)
 {
-	return m->weights.format == MATRIX_F32 ? 1 : skinny_scratch_bytes(n_rows, linear_max_inputs(m));
+	return m->weights.format == MATRIX_F32 ? 1 : product_scratch_bytes(n_rows, linear_max_inputs(m));
 }
 
 enum err serve_workspace_new(
@@ -63,7 +61,6 @@ enum err serve_workspace_new(
 	w->scratch.normed = mem_aligned(n * C, sizeof(float));
 	w->scratch.hidden = mem_aligned(n * F, sizeof(float));
 	w->scratch.branch = mem_aligned(n * C, sizeof(float));
-	w->linear.cut = true;
 	w->linear.rows = mem_aligned(rows_bytes(m, n), 1);
 	if (!w->positions || !w->segments || !w->x || !w->picked || !w->attention_scratch || !self->row.q ||
 	        !self->attn || !w->state.ffn.gate || !w->state.ffn.up || !w->scratch.normed ||
@@ -244,7 +241,7 @@ static void logits_of(
         const struct model *m, const struct serve_workspace *w, size_t n, float *x, float *logits)
 {
 	transformer_final_norm(m, last_stack(m), n, x, x, NULL, NULL);
-	linear_forward(&m->weights.head, &w->linear, n, true, x, m->arch.width, logits, m->arch.vocab_size);
+	linear_forward(&m->weights.head, &w->linear, n, x, m->arch.width, logits, m->arch.vocab_size);
 }
 
 enum err model_prefill(const struct model *m, struct serve_workspace *w, struct kv *kv, const int32_t *tokens,
@@ -258,7 +255,6 @@ enum err model_prefill(const struct model *m, struct serve_workspace *w, struct 
 	        .positions = w->positions,
 	        .runs = &whole,
 	        .n_runs = 1,
-	        .shared = m->weights.format != MATRIX_F32,
 	        .linear = w->linear,
 	        .attend = cached_attend,
 	        .context = &cached};
@@ -294,7 +290,6 @@ enum err model_decode(const struct model *m, struct serve_workspace *w, size_t n
 	        .positions = w->positions,
 	        .runs = runs,
 	        .n_runs = n,
-	        .shared = true,
 	        .linear = w->linear,
 	        .attend = cached_attend,
 	        .context = &cached};
@@ -338,7 +333,6 @@ static enum err encode(const struct model *m, struct serve_workspace *w, const i
 	pass->n_rows = n_rows;
 	pass->positions = w->positions;
 	pass->n_runs = 1;
-	pass->shared = m->weights.format != MATRIX_F32;
 	pass->linear = w->linear;
 	pass->attend = packed_attend;
 	pass->context = packed;
@@ -373,7 +367,7 @@ enum err model_classify(const struct model *m, struct serve_workspace *w, size_t
 		head.width = m->arch.width;
 		rows.hidden = w->scratch.branch;
 		rows.outputs = outputs + i * n_labels;
-		class_head_forward(&head, &rows, true);
+		class_head_forward(&head, &rows);
 		row += lengths[i];
 	}
 	return OK;

@@ -206,6 +206,7 @@ void tape_cut(void *base, const struct model *m, const struct adapter_layout *la
 	t->mean = cut_floats(&c, TAPE_HEAD_ROWS);
 	t->rstd = cut_floats(&c, TAPE_HEAD_ROWS);
 	t->outputs = cut_floats(&c, TAPE_HEAD_ROWS * n_outputs);
+	t->linear.exact = true;
 	t->linear.panel = cut_floats(&c, linear_panel_floats(m));
 	cut_scratch(&c, a, rows, t);
 	for (size_t k = 0; k < a->n_stacks; k++)

@@ -157,7 +157,7 @@ static void token_block(struct step *s, const size_t *rows, size_t n)
 		t->targets[i] = b->labels[rows[i]];
 	}
 	transformer_final_norm(m, last, n, t->picked, t->normed, t->mean, t->rstd);
-	linear_forward(&m->weights.head, &t->linear, n, false, t->normed, C, t->outputs, V);
+	linear_forward(&m->weights.head, &t->linear, n, t->normed, C, t->outputs, V);
 	cross_entropy(n, V, t->outputs, t->targets, grad_scale, t->losses, t->correct);
 	for (size_t i = 0; i < n; i++) {
 		float weight = b->weights ? b->weights[rows[i]] : 1;
@@ -172,7 +172,7 @@ static void token_block(struct step *s, const size_t *rows, size_t n)
 	}
 	if (grad_scale == 0)
 		return;
-	linear_backward(&m->weights.head, &t->linear, n, t->outputs, V, 0, t->d_normed, C);
+	linear_backward(&m->weights.head, &t->linear, n, t->outputs, V, false, t->d_normed, C);
 	memset(t->d_picked, 0, n * C * sizeof(float));
 	transformer_final_norm_backward(m, last, n, t->d_normed, t->picked, t->mean, t->rstd, t->d_picked);
 	scatter(end->dx, t->d_picked, rows, n, C);
@@ -217,7 +217,7 @@ static void class_block(struct step *s, size_t first, const size_t *rows, size_t
 
 	for (size_t i = 0; i < n; i++)
 		memcpy(t->picked + i * C, t->stacks[0].x + rows[i] * C, C * sizeof(float));
-	class_head_forward(&head, &r, false);
+	class_head_forward(&head, &r);
 	if (b->outputs)
 		memcpy(b->outputs + first * L, t->outputs, n * L * sizeof(float));
 	for (size_t i = 0; i < n; i++)

@@ -65,9 +65,9 @@ struct block_state {
 /* Scratch of linear maps, and who computes them; what is not needed may be NULL. */
 struct linear_scratch {
 	struct crew *crew; /* borrowed; NULL = the pass's own thread alone */
-	bool cut;          /* products of gemm.h are cut as for a crew, with or without */
-	void *rows;        /* skinny_scratch_bytes(): rows that share a pass, but for float32 weights */
-	float *panel;      /* linear_panel_floats(): other rows, likewise */
+	bool exact;        /* rows are multiplied as they are, whatever the format of the weights */
+	void *rows;        /* product_scratch_bytes(): unless exact or float32 */
+	float *panel;      /* linear_panel_floats(): int8 and exact */
 };
 
 /* Scratch of a pass. */
@@ -86,8 +86,6 @@ struct pass {
 	const unsigned char *segments; /* (N), or NULL: all the first */
 	const struct edit_run *runs;
 	size_t n_runs;
-	/* Rows of different requests share the pass: sums in an order that no neighbour can change. */
-	bool shared;
 	struct linear_scratch linear;
 	/* From s->row to s->attn: who sees whom is the pass's business. */
 	void (*attend)(const struct pass *p, size_t layer, enum attention_kind kind,
@@ -171,17 +169,16 @@ struct linear_output {
 };
 #define LINEAR_MAX_OUTPUTS 3
 
-/* x (N, n_in) through n of them, at most LINEAR_MAX_OUTPUTS. shared: a row's sums in an order that no other
- * can change, by skinny.h; otherwise by gemm.h, for which weights that are not float32 become so a panel at a
- * time. Where t->cut says so the latter are cut by n_out alone, so that a crew does not show. */
+/* x (N, n_in) through n of them, at most LINEAR_MAX_OUTPUTS, by product.h: no row shows in another. Exact
+ * rows meet the float32 numbers that int8 weights stand for. */
 void linears_forward(const struct linear_output *outputs, size_t n, const struct linear_scratch *t,
-        size_t n_rows, bool shared, const float *x, size_t ldx);
+        size_t n_rows, const float *x, size_t ldx);
 /* One. */
-void linear_forward(const struct linear *l, const struct linear_scratch *t, size_t n_rows, bool shared,
-        const float *x, size_t ldx, float *y, size_t ldy);
-/* dx (N, n_in) = dy (N, n_out; row distance lddy) w + beta dx. */
+void linear_forward(const struct linear *l, const struct linear_scratch *t, size_t n_rows, const float *x,
+        size_t ldx, float *y, size_t ldy);
+/* dx (N, n_in) = dy (N, n_out; row distance lddy) w, or += where `add` says so. */
 void linear_backward(const struct linear *l, const struct linear_scratch *t, size_t n_rows, const float *dy,
-        size_t lddy, float beta, float *dx, size_t lddx);
+        size_t lddy, bool add, float *dx, size_t lddx);
 /* Floats of panel that a model's linear maps need. */
 size_t linear_panel_floats(const struct model *m);
 /* The largest n_in of them. */

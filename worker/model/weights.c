@@ -1,6 +1,6 @@
 /*
  * Tensors by name from a Hugging Face directory. See weights.h.
- * What is stored as it is wanted is used where it lies in the mapping; the rest is converted once.
+ * Vectors stored as they are wanted are used where they lie in the mapping; the rest is converted once.
  */
 #include "worker/model/weights.h"
 
@@ -190,27 +190,21 @@ static enum err rows_read(const struct tensor *t, size_t rows, size_t cols, bool
 	return e;
 }
 
-static enum err matrix_convert(struct loader *l, const struct tensor *t, bool transposed, struct matrix *m)
+/* Outputs begin .. begin + n - 1 of m, from a tensor as rows_read() has it, into data. */
+static enum err rows_pack(const struct tensor *t, const struct matrix *m, bool transposed, size_t begin,
+        size_t n, float *turned, float *some, void *data)
 {
-	size_t rows = m->n_out, cols = m->n_in;
-	float *some = mem_aligned(PACK_ROWS * cols, sizeof(*some));
-	float *turned = mem_aligned(transposed ? PACK_ROWS * cols : 1, sizeof(*turned));
-	void *data;
-	enum err e = some && turned ? OK : ERR_MEM;
+	const char *rows = (const char *)t->data + begin * m->n_in * sizeof(uint16_t);
+	enum err e;
 
-	if (!e)
-		e = converted_new(l->files, matrix_bytes(m->format, rows, cols), 1, &data);
-	for (size_t n, begin = 0; !e && begin < rows; begin += n) {
-		n = rows - begin < PACK_ROWS ? rows - begin : PACK_ROWS;
-		e = rows_read(t, rows, cols, transposed, begin, n, turned, some);
-		if (!e)
-			matrix_pack(m, begin, n, some, data);
+	if (m->format == MATRIX_BF16 && t->type == TENSOR_BF16 && !transposed && m->n_in % 2 == 0 &&
+	        (uintptr_t)t->data % sizeof(uint32_t) == 0) {
+		matrix_pack_bf16(m, begin, n, rows, data);
+		return OK;
 	}
+	e = rows_read(t, m->n_out, m->n_in, transposed, begin, n, turned, some);
 	if (!e)
-		m->data = data;
-	mem_free(some);
-	mem_free(turned);
-	shards_forget(t);
+		matrix_pack(m, begin, n, some, data);
 	return e;
 }
 
@@ -218,15 +212,25 @@ static enum err matrix_convert(struct loader *l, const struct tensor *t, bool tr
 static enum err matrix_from(struct loader *l, const struct tensor *t, size_t rows, size_t cols,
         bool transposed, struct matrix *out)
 {
-	bool as_it_is = (l->format == MATRIX_F32 && t->type == TENSOR_F32) ||
-	                (l->format == MATRIX_BF16 && t->type == TENSOR_BF16);
+	struct matrix m = {.format = l->format, .n_out = rows, .n_in = cols};
+	size_t n_bytes = matrix_bytes(m.format, rows, cols);
+	float *some = mem_aligned(PACK_ROWS * cols, sizeof(*some));
+	float *turned = mem_aligned(transposed ? PACK_ROWS * cols : 1, sizeof(*turned));
+	void *data;
+	enum err e = some && turned ? converted_new(l->files, n_bytes, 1, &data) : ERR_MEM;
 
-	*out = (struct matrix){.format = l->format, .n_out = rows, .n_in = cols};
-	l->n_bytes += matrix_bytes(l->format, rows, cols);
-	if (transposed || !as_it_is || (uintptr_t)t->data % tensor_type_bytes(t->type))
-		return matrix_convert(l, t, transposed, out);
-	out->data = t->data;
-	return OK;
+	for (size_t n, begin = 0; !e && begin < rows; begin += n) {
+		n = rows - begin < PACK_ROWS ? rows - begin : PACK_ROWS;
+		e = rows_pack(t, &m, transposed, begin, n, turned, some, data);
+	}
+	if (!e)
+		m.data = data;
+	l->n_bytes += n_bytes;
+	*out = m;
+	mem_free(some);
+	mem_free(turned);
+	shards_forget(t);
+	return e;
 }
 
 static enum err matrix_load(

@@ -1,9 +1,8 @@
 /*
  * The frozen numbers of a base: tensors of a Hugging Face directory found by name, checked by shape, and
- * given to the transformer: linear maps as matrices in one format for all, embeddings as they lie in the
- * files, the rest as float32. What the files hold in that form already, (out,in), stays in the mapping,
- * shared with the page cache; other tensors are converted into memory of our own once, and their pages of the
- * mapping let go. Internal to model/. Constant after weights_open().
+ * given to the transformer: linear maps as matrices in one format for all, packed into memory of our own once;
+ * embeddings as they lie in the files, shared with the page cache; the rest as float32. Pages of the mapping
+ * that are not needed again are let go. Internal to model/. Constant after weights_open().
  */
 #ifndef REDD_MODEL_WEIGHTS_H
 #define REDD_MODEL_WEIGHTS_H
@@ -53,7 +52,7 @@ struct weights {
 	struct linear head;                      /* (V,C); not encoders */
 	struct layer *layers;                    /* (n_layers), owned */
 	uint64_t n_params;
-	uint64_t n_bytes;           /* what the matrices take, in the mapping or in memory of our own */
+	uint64_t n_bytes;           /* what the matrices take */
 	struct weight_files *files; /* owned: mappings and converted tensors */
 };
 

@@ -5,7 +5,6 @@
 #include "worker/math/attention.h"
 
 #include "tests/worker/math/twins.h"
-#include "worker/math/gemm.h"
 
 /* One case: shapes, mask, and tensors with row distances wider than the rows. */
 struct fixture {
@@ -381,6 +380,5 @@ int main(void)
 	        cmocka_unit_test(test_steep_scores_stay_finite),
 	};
 
-	gemm_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,7 +9,6 @@
 #include "tests/support/golden.h"
 #include "worker/adapter/safetensors.h"
 #include "worker/math/cpu.h"
-#include "worker/math/gemm.h"
 #include "worker/model/model.h"
 
 #include <math.h>
@@ -332,6 +331,5 @@ int main(void)
 	};
 
 	cpu_init(CPU_BEST);
-	gemm_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

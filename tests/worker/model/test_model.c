@@ -6,7 +6,6 @@
 #include "core/rng.h"
 #include "tests/support/golden.h"
 #include "worker/math/cpu.h"
-#include "worker/math/gemm.h"
 #include "worker/math/loss.h"
 #include "worker/model/model.h"
 
@@ -396,6 +395,5 @@ int main(void)
 	};
 
 	cpu_init(CPU_BEST);
-	gemm_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

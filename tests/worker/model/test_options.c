@@ -8,7 +8,6 @@
 #include "tests/support/golden.h"
 #include "worker/adapter/safetensors.h"
 #include "worker/math/cpu.h"
-#include "worker/math/gemm.h"
 #include "worker/math/loss.h"
 #include "worker/model/fold.h"
 
@@ -313,6 +312,5 @@ int main(void)
 	};
 
 	cpu_init(CPU_BEST);
-	gemm_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

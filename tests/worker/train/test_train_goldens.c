@@ -3,7 +3,6 @@
 
 #include "core/mem.h"
 #include "worker/math/cpu.h"
-#include "worker/math/gemm.h"
 #include "worker/train/train.h"
 
 #include <fcntl.h>
@@ -278,6 +277,5 @@ int main(void)
 	};
 
 	cpu_init(CPU_BEST);
-	gemm_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
-/* Products with few rows against double-precision twins, in every format, and their promise: neighbours
+/* Products with frozen weights against double-precision twins, in every format, and their promise: neighbours
  * never show. */
-#include "worker/math/skinny.h"
+#include "worker/math/product.h"
 
 #include "tests/worker/math/twins.h"
 
@@ -20,7 +20,7 @@ static void *bytes_new(size_t n)
 struct product {
 	struct matrix w;
 	void *weights, *scratch;
-	struct skinny_rows rows;
+	struct product_rows rows;
 };
 
 static void product_init(struct product *p, enum matrix_format format, size_t M, size_t N, size_t K,
@@ -29,8 +29,8 @@ static void product_init(struct product *p, enum matrix_format format, size_t M,
 	p->weights = bytes_new(matrix_bytes(format, N, K));
 	p->w = (struct matrix){format, N, K, p->weights};
 	matrix_pack(&p->w, 0, N, w, p->weights);
-	p->scratch = bytes_new(skinny_scratch_bytes(M, K));
-	skinny_prepare(format, M, K, x, ldx, p->scratch, &p->rows);
+	p->scratch = bytes_new(product_scratch_bytes(M, K));
+	product_prepare(format, false, M, K, x, ldx, p->scratch, &p->rows);
 }
 
 static void product_fini(struct product *p)
@@ -82,7 +82,7 @@ static void check_against_twin(enum matrix_format format, size_t M, size_t N, si
 	struct product p;
 
 	product_init(&p, format, M, N, K, x, ldx, w);
-	skinny_product(&p.w, 0, N, &p.rows, with_bias ? bias : NULL, y, ldy);
+	product_forward(&p.w, 0, N, &p.rows, with_bias ? bias : NULL, y, ldy);
 	for (size_t m = 0; m < M; m++) {
 		for (size_t n = 0; n < N; n++) {
 			double sum = with_bias ? (double)bias[n] : 0;
@@ -131,19 +131,19 @@ static void rows_and_pieces_of(enum matrix_format format)
 	      *bias = random_floats(&r, N, 1);
 	float *whole = filled_floats(M * N, 0), *apart = filled_floats(M * N, 0);
 	struct product p;
-	struct skinny_rows some;
+	struct product_rows some;
 
 	product_init(&p, format, M, N, K, x, K, w);
-	skinny_product(&p.w, 0, N, &p.rows, bias, whole, N);
+	product_forward(&p.w, 0, N, &p.rows, bias, whole, N);
 	for (size_t i = 0; i + 1 < COUNT(cuts); i++)
-		skinny_product(&p.w, cuts[i], cuts[i + 1], &p.rows, bias, apart, N);
+		product_forward(&p.w, cuts[i], cuts[i + 1], &p.rows, bias, apart, N);
 	assert_same_bits(whole, apart, M * N, "outputs in pieces");
 	for (size_t rows = 1; rows <= 13; rows++) {
 		memset(apart, 0, M * N * sizeof(*apart));
 		for (size_t m = 0; m < M; m += rows) {
-			skinny_prepare(
-			        format, rows < M - m ? rows : M - m, K, x + m * K, K, p.scratch, &some);
-			skinny_product(&p.w, 0, N, &some, bias, apart + m * N, N);
+			product_prepare(format, false, rows < M - m ? rows : M - m, K, x + m * K, K,
+			        p.scratch, &some);
+			product_forward(&p.w, 0, N, &some, bias, apart + m * N, N);
 		}
 		assert_same_bits(whole, apart, M * N, "rows in batches");
 	}

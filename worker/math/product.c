@@ -1,0 +1,168 @@
+/* See product.h; the kernels are in simd_product.h and simd_int8.h. */
+#include "worker/math/product.h"
+
+#include "worker/math/simd.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* Rows of int8 at a time: what they hold stays in cache while outputs are walked. */
+#define INT8_ROWS 64
+
+static size_t padded(size_t n_in)
+{
+	return (n_in + MATRIX_GROUP - 1) / MATRIX_GROUP * MATRIX_GROUP;
+}
+
+size_t product_scratch_bytes(size_t n_rows, size_t n_in)
+{
+	/* int8: a byte for each number and eight for each group; bf16: two a number */
+	return n_rows * padded(n_in) * sizeof(uint16_t);
+}
+
+static void rows_to_bf16(size_t M, size_t K, const float *x, size_t ldx, uint16_t *to, size_t ld)
+{
+	for (size_t m = 0; m < M; m++, x += ldx, to += ld) {
+		simd()->to_bf16(K, x, to);
+		memset(to + K, 0, (ld - K) * sizeof(*to));
+	}
+}
+
+static void rows_to_int8(
+        size_t M, size_t K, const float *x, size_t ldx, void *scratch, struct product_rows *out)
+{
+	size_t ld = padded(K), n_groups = ld / MATRIX_GROUP;
+	int8_t *q = scratch;
+	float *scales = (float *)(void *)(q + M * ld);
+	int32_t *shifts = (int32_t *)(scales + M * n_groups);
+
+	for (size_t m = 0; m < M; m++)
+		simd()->rows_int8(K, x + m * ldx, q + m * ld, scales + m * n_groups, shifts + m * n_groups);
+	out->data = q;
+	out->ld = ld;
+	out->scales = scales;
+	out->shifts = shifts;
+}
+
+void product_prepare(enum matrix_format format, bool exact, size_t M, size_t K, const float *x, size_t ldx,
+        void *scratch, struct product_rows *out)
+{
+	*out = (struct product_rows){.format = format, .n = M, .n_in = K, .data = x, .ld = ldx};
+	if (format == MATRIX_INT8) {
+		rows_to_int8(M, K, x, ldx, scratch, out);
+	} else if (format == MATRIX_BF16 && !exact && simd()->product_pairs) {
+		out->pairs = true;
+		out->data = scratch;
+		out->ld = padded(K);
+		rows_to_bf16(M, K, x, ldx, scratch, out->ld);
+	}
+}
+
+static void forward_int8(const struct matrix *w, size_t begin, size_t end, const struct product_rows *x,
+        const float *bias, float *y, size_t ldy)
+{
+	size_t n_groups = x->ld / MATRIX_GROUP;
+	const char *panels = w->data;
+
+	for (size_t row = 0; row < x->n; row += INT8_ROWS) {
+		struct int8_rows rows = {.n = x->n - row < INT8_ROWS ? x->n - row : INT8_ROWS,
+		        .n_groups = n_groups,
+		        .q = (const int8_t *)x->data + row * x->ld,
+		        .scales = x->scales + row * n_groups,
+		        .shifts = x->shifts + row * n_groups};
+
+		simd()->product_int8(&rows, end - begin,
+		        panels + begin / MATRIX_PANEL * matrix_panel_bytes(w->format, w->n_in), bias,
+		        y + row * ldy, ldy);
+	}
+}
+
+void product_forward(const struct matrix *w, size_t begin, size_t end, const struct product_rows *x,
+        const float *bias, float *y, size_t ldy)
+{
+	size_t panel = matrix_panel_bytes(w->format, w->n_in);
+	struct product_call c = {.M = x->n,
+	        .N = end - begin,
+	        .K = w->n_in,
+	        .block = product_block(w->n_in),
+	        .x = x->data,
+	        .ldx = x->ld,
+	        .w = (const char *)w->data + begin / MATRIX_PANEL * panel,
+	        .panel = panel,
+	        .bias = bias ? bias + begin : NULL,
+	        .y = y + begin,
+	        .ldy = ldy};
+
+	assert(x->format == w->format && x->n_in == w->n_in);
+	if (!c.M || !c.N)
+		return;
+	if (w->format == MATRIX_INT8)
+		forward_int8(w, begin, end, x, c.bias, c.y, ldy);
+	else if (w->format == MATRIX_F32)
+		simd()->product_f32(&c);
+	else if (x->pairs)
+		simd()->product_pairs(&c);
+	else
+		simd()->product_bf16(&c);
+}
+
+/* ---- the way back ---- */
+
+/* Inputs at a time, so that rows come from cache for many of them. */
+#define BACK_INPUTS ((size_t)8 * MATRIX_PANEL)
+
+/* A panel of inputs k .. k + n - 1 and MATRIX_PANEL outputs, (MATRIX_PANEL, MATRIX_PANEL), of a panel of w.
+ */
+static void panel_turn(const struct matrix *w, const char *panel, size_t k, size_t n, float *to)
+{
+	float rows[MATRIX_PANEL * MATRIX_PANEL];
+	const float *from = (const float *)(const void *)panel;
+
+	if (w->format == MATRIX_F32) {
+		simd()->panel_of_rows(n, MATRIX_PANEL, from + k * MATRIX_PANEL, MATRIX_PANEL, to);
+		return;
+	}
+	/* (n/2, outputs, 2) */
+	simd()->from_bf16((n + 1) / 2 * 2 * MATRIX_PANEL, panel + k * MATRIX_PANEL * sizeof(uint16_t), rows);
+	memset(to, 0, sizeof(rows));
+	for (size_t i = 0; i < n; i++)
+		for (size_t o = 0; o < MATRIX_PANEL; o++)
+			to[o * MATRIX_PANEL + i] = rows[i / 2 * 2 * MATRIX_PANEL + 2 * o + i % 2];
+}
+
+/* A block of outputs, as the terms of inputs k .. k + n - 1: panels of inputs, one behind the other. */
+static void block_turn(const struct matrix *w, size_t first, size_t n_out, size_t k, size_t n, float *to)
+{
+	size_t bytes = matrix_panel_bytes(w->format, w->n_in);
+	const char *panels = (const char *)w->data + first / MATRIX_PANEL * bytes;
+
+	for (size_t i = 0; i < n; i += MATRIX_PANEL, to += PRODUCT_BLOCK * MATRIX_PANEL)
+		for (size_t o = 0; o < n_out; o += MATRIX_PANEL)
+			panel_turn(w, panels + o / MATRIX_PANEL * bytes, k + i,
+			        n - i < MATRIX_PANEL ? n - i : MATRIX_PANEL, to + o * MATRIX_PANEL);
+}
+
+void product_backward(
+        const struct matrix *w, size_t M, const float *dy, size_t lddy, bool add, float *dx, size_t lddx)
+{
+	_Alignas(64) float turned[PRODUCT_BLOCK * BACK_INPUTS];
+	size_t block = product_block(w->n_out);
+	struct product_call c = {.M = M,
+	        .ldx = lddy,
+	        .w = turned,
+	        .panel = PRODUCT_BLOCK * MATRIX_PANEL * sizeof(float),
+	        .ldy = lddx};
+
+	assert(w->format != MATRIX_INT8);
+	for (size_t o = 0; M && o < w->n_out; o += block) {
+		c.K = c.block = w->n_out - o < block ? w->n_out - o : block;
+		c.x = dy + o;
+		c.add = add || o > 0;
+		for (size_t k = 0; k < w->n_in; k += BACK_INPUTS) {
+			c.N = w->n_in - k < BACK_INPUTS ? w->n_in - k : BACK_INPUTS;
+			c.y = dx + k;
+			block_turn(w, o, c.K, k, c.N, turned);
+			simd()->product_f32(&c);
+		}
+	}
+}

@@ -1,0 +1,412 @@
+/*
+ * Products with float32 or bf16 weights in the panels of matrix.h, compiled once per level; included only by
+ * simd_body.h. Internal to math/.
+ *
+ * One output is one sum in one order: blocks of product_block() terms, each begun at zero and added up term
+ * by term, fused; blocks added to one another in turn. Every level keeps to it, so that neither a row's
+ * neighbours nor the processor show, except where pairs of bf16 are multiplied and where nothing is fused. A
+ * tile is a few rows by the outputs of a panel or more: each weight is loaded once for its rows, each number
+ * of x once for its outputs, and the sums stay in registers for a whole block.
+ */
+#if LANES == 16
+#define MAX_M 12 /* 24 sums, 2 of w, 1 of x: 27 of 32 registers */
+#define WIDE 2   /* panels of a tile */
+#define FEW_WIDE 4
+#elif LANES == 8
+#define MAX_M 6 /* 12 + 2 + 1 of 16 */
+#define WIDE 1
+#define FEW_WIDE 2
+#else
+#define MAX_M 2 /* 8 + 4 + 1 of 16 */
+#define WIDE 1
+#define FEW_WIDE 1
+#endif
+/* With so few rows tiles are wider, or each sum would wait for its last term. */
+#define FEW_M 2
+#define PANEL_VECTORS (MATRIX_PANEL / LANES)
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* Bytes of x that leave room for weights in the cache of a core: of larger ones, rows and blocks are walked
+ * so that a part of x stays while all weights pass by; of others, x stays while weights are read as they lie.
+ */
+#define PRODUCT_CACHE ((size_t)256 << 10)
+#define PRODUCT_ROWS ((size_t)192)
+/* Bytes of a panel that tiles of few rows ask for ahead of their turn. */
+#define PRODUCT_AHEAD 1024
+#define CACHE_LINE 64
+
+enum product_kind {
+	PRODUCT_F32,
+	PRODUCT_TURNED, /* x is (K,M) */
+	PRODUCT_BF16,   /* weights bf16 */
+	PRODUCT_PAIRS   /* weights and x bf16, multiplied in pairs */
+};
+
+/* A vector of a panel's weights of term k; panels of bf16 hold two terms to a word. */
+INLINE vf weights_load(enum product_kind kind, const char *w, size_t k, size_t v)
+{
+	vi words;
+
+	if (kind == PRODUCT_F32 || kind == PRODUCT_TURNED)
+		return vf_load((const float *)(const void *)w + k * MATRIX_PANEL + v * LANES);
+	memcpy(&words, w + (k / 2 * MATRIX_PANEL + v * LANES) * sizeof(uint32_t), sizeof(words));
+	if (kind == PRODUCT_BF16)
+		words = k % 2 ? words & vi_set(-0x10000) : words << 16;
+	return (vf)words;
+}
+
+/* Of row m, term k, in all lanes. */
+INLINE vf x_load(enum product_kind kind, const char *x, size_t ldx, size_t m, size_t k)
+{
+	const float *f = (const float *)(const void *)x;
+	int32_t pair;
+
+	if (kind == PRODUCT_TURNED)
+		return vf_set(f[k * ldx + m]);
+	if (kind != PRODUCT_PAIRS)
+		return vf_set(f[m * ldx + k]);
+	memcpy(&pair, x + (m * ldx + k) * sizeof(uint16_t), sizeof(pair));
+	return (vf)vi_set(pair);
+}
+
+INLINE vf product_madd(enum product_kind kind, vf x, vf w, vf sum)
+{
+#if defined(__AVX512BF16__)
+	if (kind == PRODUCT_PAIRS)
+		return _mm512_dpbf16_ps(sum, (__m512bh)x, (__m512bh)w);
+#endif
+#if LANES == 8
+	/* in place: with other forms of the instruction registers would not suffice */
+	__asm__("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(x), "x"(w));
+	return sum;
+#endif
+	(void)kind;
+	return vf_madd(x, w, sum);
+}
+
+/* Term k, of pairs k and k + 1, added to the sums of mr rows by np panels, `panel` bytes apart. */
+INLINE void product_step(enum product_kind kind, size_t mr, size_t np, size_t k, const char *x, size_t ldx,
+        const char *w, size_t panel, vf sum[MAX_M][FEW_WIDE * PANEL_VECTORS])
+{
+	vf wv[FEW_WIDE * PANEL_VECTORS];
+
+#pragma GCC unroll 16
+	for (size_t v = 0; v < np * PANEL_VECTORS; v++)
+		wv[v] = weights_load(kind, w + v / PANEL_VECTORS * panel, k, v % PANEL_VECTORS);
+#pragma GCC unroll 16
+	for (size_t m = 0; m < mr; m++) {
+		vf xv = x_load(kind, x, ldx, m, k);
+
+#pragma GCC unroll 16
+		for (size_t v = 0; v < np * PANEL_VECTORS; v++)
+			sum[m][v] = product_madd(kind, xv, wv[v], sum[m][v]);
+	}
+}
+
+INLINE void product_sums(enum product_kind kind, bool few, size_t mr, size_t np, size_t K, const char *x,
+        size_t ldx, const char *w, size_t panel, vf sum[MAX_M][FEW_WIDE * PANEL_VECTORS])
+{
+	const size_t step = kind == PRODUCT_F32 || kind == PRODUCT_TURNED ? 1 : 2;
+	const size_t line = step * MATRIX_PANEL * (step == 1 ? sizeof(float) : sizeof(uint16_t));
+	size_t k = 0;
+
+	for (; k + step <= K; k += step) {
+		if (few)
+#pragma GCC unroll 4
+			for (size_t p = 0; p < np; p++)
+				__builtin_prefetch(w + p * panel + k / step * line + PRODUCT_AHEAD);
+		product_step(kind, mr, np, k, x, ldx, w, panel, sum);
+		if (kind == PRODUCT_BF16) {
+			/* words are loaded again: kept, they would push sums out of registers */
+			__asm__ volatile("" ::: "memory");
+			product_step(kind, mr, np, k + 1, x, ldx, w, panel, sum);
+		}
+	}
+	if (k < K)
+		product_step(kind, mr, np, k, x, ldx, w, panel, sum);
+}
+
+/* y (mr, n), n <= np * MATRIX_PANEL, = or += the sums, + bias (n) unless it is NULL. */
+INLINE void product_store(size_t mr, size_t np, size_t n, bool add, const float *bias,
+        vf sum[MAX_M][FEW_WIDE * PANEL_VECTORS], float *y, size_t ldy)
+{
+	bool whole = n == np * MATRIX_PANEL;
+	float out[FEW_WIDE * MATRIX_PANEL];
+
+#pragma GCC unroll 16
+	for (size_t m = 0; m < mr; m++, y += ldy) {
+#pragma GCC unroll 16
+		for (size_t v = 0; v < np * PANEL_VECTORS; v++) {
+			vf s = sum[m][v];
+
+			if (whole && add)
+				s = vf_load(y + v * LANES) + s;
+			if (whole && bias)
+				s += vf_load(bias + v * LANES);
+			vf_store((whole ? y : out) + v * LANES, s);
+		}
+		for (size_t i = 0; !whole && i < n; i++) {
+			float s = add ? y[i] + out[i] : out[i];
+
+			y[i] = bias ? s + bias[i] : s;
+		}
+	}
+}
+
+/* A block of terms of some panels for some rows. */
+struct product_part {
+	size_t K; /* terms */
+	size_t n; /* outputs */
+	size_t rows;
+	const char *x, *w;
+	size_t panel;     /* bytes from panel to panel of w */
+	const char *next; /* weights wanted next; a hint */
+	const float *bias;
+	float *y;
+	bool add;
+};
+
+INLINE void product_tile(enum product_kind kind, bool few, size_t mr, size_t np, const struct product_call *c,
+        const struct product_part *p, size_t m)
+{
+	const size_t x_bytes = kind == PRODUCT_PAIRS ? sizeof(uint16_t) : sizeof(float);
+	vf sum[MAX_M][FEW_WIDE * PANEL_VECTORS] = {0};
+
+	product_sums(kind, few, mr, np, p->K, p->x + m * (kind == PRODUCT_TURNED ? 1 : c->ldx) * x_bytes,
+	        c->ldx, p->w, p->panel, sum);
+	product_store(mr, np, p->n, p->add, p->bias, sum, p->y + m * c->ldy, c->ldy);
+}
+
+/* Rows from which on it pays to make a block of bf16 weights float32 before it is used. */
+#define WIDEN_ROWS 24
+
+INLINE void product_widen(size_t np, const struct product_call *c, const struct product_part *p,
+        float wide[WIDE * PRODUCT_BLOCK * MATRIX_PANEL])
+{
+	for (size_t q = 0; q < np; q++, wide += PRODUCT_BLOCK * MATRIX_PANEL)
+		for (size_t k = 0; k < p->K; k++)
+#pragma GCC unroll 4
+			for (size_t v = 0; v < PANEL_VECTORS; v++)
+				vf_store(wide + k * MATRIX_PANEL + v * LANES,
+				        weights_load(PRODUCT_BF16, p->w + q * c->panel, k, v));
+}
+
+/* Ask for a tile's share of the weights that are wanted next. */
+INLINE void product_ask(size_t mr, size_t np, const struct product_call *c, const struct product_part *p,
+        size_t m, size_t w_bytes)
+{
+	size_t all = p->K * MATRIX_PANEL * w_bytes / CACHE_LINE;
+	size_t begin = all * m / p->rows, end = all * (m + mr) / p->rows;
+
+	for (size_t i = begin; i < end; i++)
+#pragma GCC unroll 2
+		for (size_t q = 0; q < np; q++)
+			__builtin_prefetch(p->next + q * c->panel + i * CACHE_LINE, 0, 2);
+}
+
+INLINE void product_column(enum product_kind kind, size_t w_bytes, size_t np, const struct product_call *c,
+        const struct product_part *p)
+{
+	size_t m = 0;
+
+	for (; m + MAX_M <= p->rows; m += MAX_M) {
+		product_ask(MAX_M, np, c, p, m, w_bytes);
+		product_tile(kind, false, MAX_M, np, c, p, m);
+	}
+	product_ask(p->rows - m, np, c, p, m, w_bytes);
+#if MAX_M > 8
+	if (m + 8 <= p->rows) {
+		product_tile(kind, false, 8, np, c, p, m);
+		m += 8;
+	}
+#endif
+#if MAX_M > 4
+	if (m + 4 <= p->rows) {
+		product_tile(kind, false, 4, np, c, p, m);
+		m += 4;
+	}
+#endif
+#if MAX_M > 2
+	if (m + 2 <= p->rows) {
+		product_tile(kind, false, 2, np, c, p, m);
+		m += 2;
+	}
+#endif
+	if (m < p->rows)
+		product_tile(kind, false, 1, np, c, p, m);
+}
+
+/* The same of bf16 weights that are made float32 first. */
+static void product_wide(size_t np, const struct product_call *c, const struct product_part *p)
+{
+	_Alignas(64) float wide[WIDE * PRODUCT_BLOCK * MATRIX_PANEL];
+	struct product_part w = *p;
+
+	product_widen(np, c, p, wide);
+	w.w = (const char *)wide;
+	w.panel = PRODUCT_BLOCK * MATRIX_PANEL * sizeof(float);
+	if (np == WIDE)
+		product_column(PRODUCT_F32, sizeof(uint16_t), WIDE, c, &w);
+	else
+		product_column(PRODUCT_F32, sizeof(uint16_t), 1, c, &w);
+}
+
+INLINE void product_few(
+        enum product_kind kind, size_t np, const struct product_call *c, const struct product_part *p)
+{
+	if (p->rows == 1)
+		product_tile(kind, true, 1, np, c, p, 0);
+	else
+		product_tile(kind, true, FEW_M, np, c, p, 0);
+}
+
+/* The panels of outputs begin .. end - 1 for rows from `row` on and terms from k on. `after` as
+ * product_part.next, behind the last of them. */
+INLINE void product_panels(enum product_kind kind, const struct product_call *c, size_t row, size_t rows,
+        size_t k, size_t begin, size_t end, const char *after)
+{
+	const size_t w_bytes =
+	        kind == PRODUCT_F32 || kind == PRODUCT_TURNED ? sizeof(float) : sizeof(uint16_t);
+	const size_t x_bytes = kind == PRODUCT_PAIRS ? sizeof(uint16_t) : sizeof(float);
+	const bool few = rows <= FEW_M;
+	const size_t wide = (few ? FEW_WIDE : WIDE) * MATRIX_PANEL;
+	struct product_part p = {.K = c->K - k < c->block ? c->K - k : c->block, .rows = rows};
+	size_t n;
+
+	p.panel = c->panel;
+	p.add = c->add || k > 0;
+	p.x = (const char *)c->x + (kind == PRODUCT_TURNED ? k * c->ldx + row : row * c->ldx + k) * x_bytes;
+	for (size_t at = begin; at < end; at += n) {
+		n = end - at >= wide ? wide : MATRIX_PANEL;
+		p.n = end - at < n ? end - at : n;
+		p.w = (const char *)c->w + at / MATRIX_PANEL * c->panel + k * MATRIX_PANEL * w_bytes;
+		p.next = at + n < end ? p.w + n / MATRIX_PANEL * c->panel : after;
+		p.bias = c->bias && k + p.K == c->K ? c->bias + at : NULL;
+		p.y = c->y + row * c->ldy + at;
+		if (few && n == wide)
+			product_few(kind, FEW_WIDE, c, &p);
+		else if (few)
+			product_few(kind, 1, c, &p);
+		else if (kind == PRODUCT_BF16 && rows >= WIDEN_ROWS)
+			product_wide(n / MATRIX_PANEL, c, &p);
+		else if (n == wide)
+			product_column(kind, w_bytes, WIDE, c, &p);
+		else
+			product_column(kind, w_bytes, 1, c, &p);
+	}
+}
+
+typedef void product_panels_function(const struct product_call *c, size_t row, size_t rows, size_t k,
+        size_t begin, size_t end, const char *after);
+
+static void panels_f32(const struct product_call *c, size_t row, size_t rows, size_t k, size_t begin,
+        size_t end, const char *after)
+{
+	product_panels(PRODUCT_F32, c, row, rows, k, begin, end, after);
+}
+
+static void panels_turned(const struct product_call *c, size_t row, size_t rows, size_t k, size_t begin,
+        size_t end, const char *after)
+{
+	product_panels(PRODUCT_TURNED, c, row, rows, k, begin, end, after);
+}
+
+static void panels_bf16(const struct product_call *c, size_t row, size_t rows, size_t k, size_t begin,
+        size_t end, const char *after)
+{
+	product_panels(PRODUCT_BF16, c, row, rows, k, begin, end, after);
+}
+
+static void product_walk(product_panels_function *panels, size_t w_bytes, const struct product_call *c)
+{
+	const size_t wide = (c->M <= FEW_M ? FEW_WIDE : WIDE) * MATRIX_PANEL;
+	const char *w = c->w, *after;
+	bool stays = c->M * c->K * sizeof(float) <= PRODUCT_CACHE;
+
+	for (size_t n = 0; stays && n < c->N; n += wide)
+		for (size_t k = 0; k == 0 || k < c->K; k += c->block) {
+			after = w + n / MATRIX_PANEL * c->panel;
+			after += k + c->block < c->K ? (k + c->block) * MATRIX_PANEL * w_bytes
+			                             : wide / MATRIX_PANEL * c->panel;
+			panels(c, 0, c->M, k, n, c->N - n < wide ? c->N : n + wide, after);
+		}
+	for (size_t row = 0; !stays && row < c->M; row += PRODUCT_ROWS)
+		for (size_t k = 0; k == 0 || k < c->K; k += c->block)
+			panels(c, row, c->M - row < PRODUCT_ROWS ? c->M - row : PRODUCT_ROWS, k, 0, c->N,
+			        w + (k + c->block) * MATRIX_PANEL * w_bytes);
+}
+
+static void product_f32(const struct product_call *c)
+{
+	product_walk(c->turned ? panels_turned : panels_f32, sizeof(float), c);
+}
+
+static void product_bf16(const struct product_call *c)
+{
+	product_walk(panels_bf16, sizeof(uint16_t), c);
+}
+
+#if defined(__AVX512BF16__)
+static void panels_pairs(const struct product_call *c, size_t row, size_t rows, size_t k, size_t begin,
+        size_t end, const char *after)
+{
+	product_panels(PRODUCT_PAIRS, c, row, rows, k, begin, end, after);
+}
+
+static void product_pairs(const struct product_call *c)
+{
+	product_walk(panels_pairs, sizeof(uint16_t), c);
+}
+#define PAIRS_KERNEL product_pairs
+#else
+#define PAIRS_KERNEL NULL
+#endif
+
+/* ---- panels ---- */
+
+#if LANES > 4
+/* to (8,8), row distance MATRIX_PANEL, = the transpose of rows (8,8). */
+INLINE void transpose_8x8(const float *rows, size_t ld, float *to)
+{
+	__m256 a[8], b[8];
+
+#pragma GCC unroll 8
+	for (size_t i = 0; i < 8; i++)
+		a[i] = _mm256_loadu_ps(rows + i * ld);
+#pragma GCC unroll 4
+	for (size_t i = 0; i < 8; i += 2) {
+		b[i] = _mm256_unpacklo_ps(a[i], a[i + 1]);
+		b[i + 1] = _mm256_unpackhi_ps(a[i], a[i + 1]);
+	}
+#pragma GCC unroll 2
+	for (size_t i = 0; i < 8; i += 4) {
+		a[i] = _mm256_shuffle_ps(b[i], b[i + 2], 0x44);
+		a[i + 1] = _mm256_shuffle_ps(b[i], b[i + 2], 0xee);
+		a[i + 2] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0x44);
+		a[i + 3] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0xee);
+	}
+#pragma GCC unroll 4
+	for (size_t i = 0; i < 4; i++) {
+		_mm256_storeu_ps(to + i * MATRIX_PANEL, _mm256_permute2f128_ps(a[i], a[i + 4], 0x20));
+		_mm256_storeu_ps(to + (i + 4) * MATRIX_PANEL, _mm256_permute2f128_ps(a[i], a[i + 4], 0x31));
+	}
+}
+#endif
+
+/* A panel (K, MATRIX_PANEL) of rows (n,K), n <= MATRIX_PANEL, with zeros beside them. */
+static void panel_of_rows(size_t n, size_t K, const float *rows, size_t ld, float *panel)
+{
+	size_t whole_n = 0, whole_k = 0;
+
+#if LANES > 4
+	whole_n = n / 8 * 8;
+	whole_k = K / 8 * 8;
+	for (size_t k = 0; k < whole_k; k += 8)
+		for (size_t i = 0; i < whole_n; i += 8)
+			transpose_8x8(rows + i * ld + k, ld, panel + k * MATRIX_PANEL + i);
+#endif
+	for (size_t k = 0; k < K; k++)
+		for (size_t i = k < whole_k ? whole_n : 0; i < MATRIX_PANEL; i++)
+			panel[k * MATRIX_PANEL + i] = i < n ? rows[i * ld + k] : 0;
+}
