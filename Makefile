@@ -134,7 +134,7 @@ check-clients: programs
 # Bases of random numbers that `make bench` measures on, and the type they are stored as.
 BENCH_MODELS ?= gpt2-124m:f32 110m:f32 1b:bf16
 
-bench: ## Measure the machine's limits and redd against them; BENCH_MODELS="110m:f32"; TRAIN=, VALID= JSONL files add a table of RED's variants
+bench: ## Measure the machine's limits and redd against them; BENCH_MODELS="110m:f32"; TRAIN=, VALID= JSONL files add a table of RED's variants, PYTORCH=1 PyTorch
 bench: bench-deps
 	@$(MAKE) --no-print-directory bench-run
 
@@ -148,6 +148,7 @@ bench-run: $(BENCHES) programs
 		$(OUT)/bench/make_model $$dir $${m%%:*} $${m##*:}; done; $(OUT)/bench/bench $$dirs; \
 		for b in $(filter-out %/make_model %/bench,$(BENCHES)); do $$b; done
 	@[ -z "$(TRAIN)" ] || OUT=$(OUT) TRAIN=$(TRAIN) VALID=$(VALID) sh tests/bench/variants.sh
+	@[ -z "$(PYTORCH)" ] || /usr/bin/python3 tests/bench/pytorch.py --json $(BUILD)/bench-pytorch.json $(PYTORCH_OPTIONS)
 
 fuzz: ## Run each fuzz target for FUZZ_SECONDS (60) under sanitizers; needs clang; finds land in build/fuzz/
 fuzz:
