@@ -92,13 +92,11 @@ static size_t memory_available(void)
 
 static void fill_defaults(struct worker_options *o)
 {
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-
 	o->model_dir = o->model_name = NULL;
 	if (o->n_train_threads == 0)
-		o->n_train_threads = cores > 0 ? (size_t)cores : 1;
+		o->n_train_threads = cpu_count();
 	if (o->n_serve_threads == 0)
-		o->n_serve_threads = cores > 0 ? (size_t)cores : 1;
+		o->n_serve_threads = cpu_count();
 	if (o->max_running_jobs == 0)
 		o->max_running_jobs = DEFAULT_JOBS_PER_THREAD * o->n_train_threads;
 	if (o->checkpoint_every == 0)

@@ -19,12 +19,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/resource.h>
 
 #define ROUNDS 5
 #define MAX_THREADS 64
 #define TRAIN_ROWS 512
-#define TRAIN_LENGTH 128
 #define TRAIN_REPEATS 2
 #define DECODE_PROMPT 32
 #define DECODE_STEPS 16
@@ -209,11 +208,17 @@ struct trainer {
 	struct adapter_layout *layout;
 	float *params, *grads;
 	int32_t tokens[TRAIN_ROWS], labels[TRAIN_ROWS];
-	size_t lengths[TRAIN_ROWS / TRAIN_LENGTH];
+	size_t lengths[TRAIN_ROWS], n_seqs;
 	pthread_t thread;
 };
 
-static void trainer_init(struct trainer *t, struct bench *b, bool half)
+/* Sequences of this length, the last `labelled` tenths of each with labels. */
+struct training {
+	const char *name;
+	size_t length, labelled;
+};
+
+static void trainer_init(struct trainer *t, struct bench *b, const struct training *what)
 {
 	struct adapter_spec spec;
 	const struct site *sites;
@@ -232,9 +237,13 @@ static void trainer_init(struct trainer *t, struct bench *b, bool half)
 	adapter_layout_start(t->layout, t->params);
 	for (size_t i = 0; i < TRAIN_ROWS; i++) {
 		t->tokens[i] = (int32_t)rng_below(&r, V);
-		t->labels[i] = half && i % TRAIN_LENGTH < TRAIN_LENGTH / 2 ? -1 : (int32_t)rng_below(&r, V);
-		t->lengths[i / TRAIN_LENGTH] = TRAIN_LENGTH;
+		t->labels[i] = i % what->length < what->length * (10 - what->labelled) / 10
+		                       ? -1
+		                       : (int32_t)rng_below(&r, V);
 	}
+	t->n_seqs = TRAIN_ROWS / what->length;
+	for (size_t i = 0; i < t->n_seqs; i++)
+		t->lengths[i] = what->length;
 }
 
 static void trainer_fini(struct trainer *t)
@@ -251,7 +260,7 @@ static void *trainer_run(void *arg)
 	struct train_batch batch = {.n_rows = TRAIN_ROWS,
 	        .tokens = t->tokens,
 	        .labels = t->labels,
-	        .n_seqs = TRAIN_ROWS / TRAIN_LENGTH,
+	        .n_seqs = t->n_seqs,
 	        .lengths = t->lengths};
 	struct train_sums sums;
 
@@ -262,13 +271,22 @@ static void *trainer_run(void *arg)
 	return NULL;
 }
 
-static void bench_training(struct bench *b, size_t n_threads, bool half, const char *name)
+/* Of this process so far, in megabytes. */
+static double peak_resident(void)
+{
+	struct rusage u;
+
+	return getrusage(RUSAGE_SELF, &u) ? 0 : (double)u.ru_maxrss * 1024e-6;
+}
+
+static void bench_training(struct bench *b, size_t n_threads, const struct training *what)
 {
 	struct trainer *t = mem_calloc(n_threads, sizeof(*t));
 	double rate[ROUNDS];
+	char name[96];
 
 	for (size_t i = 0; i < n_threads; i++)
-		trainer_init(&t[i], b, half);
+		trainer_init(&t[i], b, what);
 	for (int round = 0; round < ROUNDS; round++) {
 		int64_t t0 = clock_mono_ns();
 
@@ -280,13 +298,29 @@ static void bench_training(struct bench *b, size_t n_threads, bool half, const c
 		rate[round] = TRAIN_REPEATS * (double)TRAIN_ROWS * (double)n_threads * 1e9 /
 		              (double)(clock_mono_ns() - t0);
 	}
+	snprintf(
+	        name, sizeof(name), "training, %s, %s", what->name, n_threads > 1 ? "all cores" : "one core");
 	report(b, name, median(rate, ROUNDS), "tokens/s");
-	if (!half)
-		report(b, "  as operations, 4 per parameter and token",
-		        median(rate, ROUNDS) * 4e-9 * (double)model_info(b->model)->n_params, "GFLOP/s");
+	if (what->labelled == 10)
+		report(b, "  of what multiplication allows, 4 operations a parameter",
+		        100 * median(rate, ROUNDS) * 4e-9 * (double)model_info(b->model)->n_params *
+		                (double)b->n_threads / (double)n_threads / b->limit[MACHINE_FLOAT32],
+		        "%");
 	for (size_t i = 0; i < n_threads; i++)
 		trainer_fini(&t[i]);
 	mem_free(t);
+}
+
+static void bench_trainings(struct bench *b)
+{
+	static const struct training all[] = {{"sequences of 128, all tokens labelled", 128, 10},
+	        {"sequences of 512, all tokens labelled", 512, 10},
+	        {"sequences of 128, 30 % of the tokens labelled", 128, 3}};
+
+	bench_training(b, 1, &all[0]);
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		bench_training(b, b->n_threads, &all[i]);
+	report(b, "  resident at most, this benchmark's own included", peak_resident(), "MB");
 }
 
 /* ---- decoding ---- */
@@ -407,12 +441,8 @@ static void bench_model(struct bench *b, const char *dir)
 {
 	for (enum matrix_format format = MATRIX_F32; format <= MATRIX_INT8; format++) {
 		open_model(b, dir, format);
-		if (format == MATRIX_F32 && model_info(b->model)->n_params < MAX_TRAINED) {
-			bench_training(b, 1, false, "training, all tokens labelled, one thread");
-			bench_training(b, b->n_threads, false, "training, all tokens labelled, all cores");
-			bench_training(
-			        b, b->n_threads, true, "training, half of the tokens labelled, all cores");
-		}
+		if (format < MATRIX_INT8 && model_info(b->model)->n_params < MAX_TRAINED)
+			bench_trainings(b);
 		bench_prefill(b);
 		bench_decoding(b, 1);
 		bench_decoding(b, 8);
@@ -424,10 +454,9 @@ static void bench_model(struct bench *b, const char *dir)
 int main(int argc, char **argv)
 {
 	struct bench b = {.results = json_array()};
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
 	cpu_init(CPU_BEST);
-	b.n_threads = cores < 1 ? 1 : cores > MAX_THREADS ? MAX_THREADS : (size_t)cores;
+	b.n_threads = cpu_count() > MAX_THREADS ? MAX_THREADS : cpu_count();
 	printf("kernels %s, OpenBLAS %s, %zu cores\n", cpu_level_name(cpu_level()), openblas_get_corename(),
 	        b.n_threads);
 	bench_machine(&b);

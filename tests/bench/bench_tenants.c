@@ -238,8 +238,7 @@ static void *trainer_main(void *arg)
 
 static size_t start_trainers(struct bench *b, struct trainer *trainers, atomic_bool *stop)
 {
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-	size_t n = cores < 1 ? 1 : cores > MAX_TRAINERS ? MAX_TRAINERS : (size_t)cores;
+	size_t n = cpu_count() > MAX_TRAINERS ? MAX_TRAINERS : cpu_count();
 
 	atomic_store(stop, false);
 	for (size_t i = 0; i < n; i++) {

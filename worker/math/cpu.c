@@ -3,6 +3,9 @@
 
 #include "worker/math/simd.h"
 
+#include <sched.h>
+#include <unistd.h>
+
 static enum cpu_level level = CPU_PORTABLE;
 static const struct simd_kernels *kernels = &simd_portable;
 
@@ -21,7 +24,7 @@ static enum cpu_level detect(void)
 	return __builtin_cpu_supports("avx512bf16") ? CPU_AVX512_BF16 : CPU_AVX512_VNNI;
 }
 
-void cpu_init(enum cpu_level limit)
+void cpu_init(enum cpu_level wanted)
 {
 	static const struct simd_kernels *const tables[] = {[CPU_PORTABLE] = &simd_portable,
 	        [CPU_AVX2] = &simd_avx2,
@@ -30,15 +33,28 @@ void cpu_init(enum cpu_level limit)
 	        [CPU_AVX512_BF16] = &simd_avx512_bf16};
 	enum cpu_level found = detect();
 
-	level = found < limit ? found : limit;
+	if (wanted == CPU_BEST)
+		wanted = __builtin_cpu_is("amd") ? CPU_AVX512_BF16 : CPU_AVX512_VNNI;
+	level = found < wanted ? found : wanted;
 	kernels = tables[level];
 }
 #else
-void cpu_init(enum cpu_level limit)
+void cpu_init(enum cpu_level wanted)
 {
-	(void)limit; /* one level only */
+	(void)wanted; /* one level only */
 }
 #endif
+
+size_t cpu_count(void)
+{
+	cpu_set_t set;
+	long all = sysconf(_SC_NPROCESSORS_ONLN);
+
+	/* fails where there are more than the set can name */
+	if (sched_getaffinity(0, sizeof(set), &set) == 0)
+		return (size_t)CPU_COUNT(&set);
+	return all < 1 ? 1 : (size_t)all;
+}
 
 enum cpu_level cpu_level(void)
 {

@@ -1,6 +1,8 @@
 /* The choice of kernels: never above the limit, never above the machine. */
 #include "tests/worker/math/twins.h"
 
+#include <sched.h>
+
 static void test_limit_caps_the_level(void **state)
 {
 	enum cpu_level best;
@@ -27,7 +29,7 @@ static void test_level_is_what_the_processor_reports(void **state)
 	wide = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
 	       __builtin_cpu_supports("avx512dq");
 	bytes = wide && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni");
-	brief = bytes && __builtin_cpu_supports("avx512bf16");
+	brief = bytes && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_is("amd");
 #endif
 	cpu_init(CPU_BEST);
 	assert_int_equal(cpu_level(), brief   ? CPU_AVX512_BF16
@@ -35,6 +37,24 @@ static void test_level_is_what_the_processor_reports(void **state)
 	                              : wide  ? CPU_AVX512
 	                              : avx2  ? CPU_AVX2
 	                                      : CPU_PORTABLE);
+}
+
+static void test_processors_are_those_this_process_may_use(void **state)
+{
+	size_t n = cpu_count();
+	cpu_set_t all, one;
+
+	(void)state;
+	assert_true(n >= 1);
+	assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
+	CPU_ZERO(&one);
+	for (size_t i = 0; i < CPU_SETSIZE && CPU_COUNT(&one) == 0; i++)
+		if (CPU_ISSET(i, &all))
+			CPU_SET(i, &one);
+	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+	assert_int_equal(cpu_count(), 1);
+	assert_int_equal(sched_setaffinity(0, sizeof(all), &all), 0);
+	assert_int_equal(cpu_count(), n);
 }
 
 static void test_levels_have_names(void **state)
@@ -52,6 +72,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_limit_caps_the_level),
 	        cmocka_unit_test(test_level_is_what_the_processor_reports),
+	        cmocka_unit_test(test_processors_are_those_this_process_may_use),
 	        cmocka_unit_test(test_levels_have_names),
 	};
 

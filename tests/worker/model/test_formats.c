@@ -274,12 +274,10 @@ static void serving(const char *family, enum matrix_format format)
 
 static void test_serving_is_near_and_the_same_alone_and_together(void **state)
 {
-	enum cpu_level best = cpu_level();
-
 	(void)state;
-	for (enum cpu_level level = CPU_PORTABLE; level <= best; level++) {
+	for (enum cpu_level level = CPU_PORTABLE; level < CPU_BEST; level++) {
 		cpu_init(level);
-		for (size_t f = 0; f < 2; f++) {
+		for (size_t f = 0; cpu_level() == level && f < 2; f++) {
 			serving("gpt2", narrow[f]);
 			serving("llama2", narrow[f]);
 		}

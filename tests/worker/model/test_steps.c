@@ -375,12 +375,10 @@ static void check_bits(const char *family, const char *digest)
 
 static void test_the_processor_does_not_show(void **state)
 {
-	enum cpu_level best = cpu_level();
-
 	(void)state;
-	for (enum cpu_level level = CPU_AVX2; level <= best; level++) {
+	for (enum cpu_level level = CPU_AVX2; level < CPU_BEST; level++) {
 		cpu_init(level);
-		for (size_t i = 0; i < sizeof(learned) / sizeof(learned[0]); i++)
+		for (size_t i = 0; cpu_level() == level && i < sizeof(learned) / sizeof(learned[0]); i++)
 			check_bits(learned[i].family, learned[i].digest);
 	}
 	cpu_init(CPU_BEST);
