@@ -109,6 +109,7 @@ void product_forward(const struct matrix *w, size_t begin, size_t end, const str
 /* ---- the way back ---- */
 
 /* Inputs at a time, so that rows come from cache for many of them. */
+#define CACHE_LINE 64
 #define BACK_INPUTS ((size_t)8 * MATRIX_PANEL)
 
 /* A panel of inputs k .. k + n - 1 and MATRIX_PANEL outputs, (MATRIX_PANEL, MATRIX_PANEL), of a panel of w.
@@ -130,16 +131,21 @@ static void panel_turn(const struct matrix *w, const char *panel, size_t k, size
 			to[o * MATRIX_PANEL + i] = rows[i / 2 * 2 * MATRIX_PANEL + 2 * o + i % 2];
 }
 
-/* A block of outputs, as the terms of inputs k .. k + n - 1: panels of inputs, one behind the other. */
+/* A block of outputs, as the terms of inputs k .. k + n - 1: panels of inputs, one behind the other. What is
+ * read of a panel lies together; the next one's is asked for meanwhile. */
 static void block_turn(const struct matrix *w, size_t first, size_t n_out, size_t k, size_t n, float *to)
 {
 	size_t bytes = matrix_panel_bytes(w->format, w->n_in);
-	const char *panels = (const char *)w->data + first / MATRIX_PANEL * bytes;
+	size_t row = MATRIX_PANEL * (w->format == MATRIX_F32 ? sizeof(float) : sizeof(uint16_t));
+	const char *panel = (const char *)w->data + first / MATRIX_PANEL * bytes;
 
-	for (size_t i = 0; i < n; i += MATRIX_PANEL, to += PRODUCT_BLOCK * MATRIX_PANEL)
-		for (size_t o = 0; o < n_out; o += MATRIX_PANEL)
-			panel_turn(w, panels + o / MATRIX_PANEL * bytes, k + i,
-			        n - i < MATRIX_PANEL ? n - i : MATRIX_PANEL, to + o * MATRIX_PANEL);
+	for (size_t o = 0; o < n_out; o += MATRIX_PANEL, panel += bytes)
+		for (size_t i = 0; i < n; i += MATRIX_PANEL) {
+			for (size_t j = 0; j < MATRIX_PANEL * row; j += CACHE_LINE)
+				__builtin_prefetch(panel + bytes + (k + i) * row + j);
+			panel_turn(w, panel, k + i, n - i < MATRIX_PANEL ? n - i : MATRIX_PANEL,
+			        to + i * PRODUCT_BLOCK + o * MATRIX_PANEL);
+		}
 }
 
 void product_backward(
