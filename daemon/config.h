@@ -29,6 +29,7 @@ struct config {
 	char *admin_key_file;
 
 	int64_t weights; /* enum matrix_format */
+	bool train_bf16;
 	int64_t port;    /* 0 = any free one */
 	bool no_auth;
 	bool webhook_private;

@@ -61,6 +61,9 @@ static const struct setting settings[] = {
         {"train-threads", "N", SETTING_COUNT, AT(train_threads), 0, MAX_THREADS, train_group,
                 "Threads that train. The adapters are the same bytes whatever the number.\n"
                 "Default: 0, one per core."},
+        {"train-bf16", NULL, SETTING_BOOL, AT(train_bf16), 0, 0, train_group,
+                "Multiply in bf16 when training, sums in float32, where --weights is bf16 and\n"
+                "the processor multiplies bf16 fast (AMD from Zen 4 on): faster, less exact."},
         {"max-running-jobs", "N", SETTING_COUNT, AT(max_running_jobs), 0, MAX_COUNT, train_group,
                 "Jobs trained side by side. Default: 0, four per training thread."},
         {"checkpoint-every", "STEPS", SETTING_COUNT, AT(checkpoint_every), 0, MAX_COUNT, train_group,

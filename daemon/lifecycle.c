@@ -117,6 +117,7 @@ static enum err open_worker(struct lifecycle *l, struct why *why)
 	const struct config *c = l->config;
 	struct worker_options options = {
 	        .weights = (enum matrix_format)c->weights,
+	        .train_bf16 = c->train_bf16,
 	        .n_train_threads = (size_t)c->train_threads,
 	        .max_running_jobs = (size_t)c->max_running_jobs,
 	        .max_running_per_tenant = c->limits.running_jobs,

@@ -142,6 +142,8 @@ enum err worker_open(
 	set_base_name(w, options->model_name, dir);
 	w->base_created = config_time(dir);
 	e = model_open_as(dir, options->weights, &w->model, why);
+	if (!e && options->train_bf16)
+		model_train_bf16(w->model);
 	if (e == OK)
 		e = tokenizer_open(dir, &w->tokenizer, why);
 	if (e == OK)

@@ -23,6 +23,7 @@ struct worker_options {
 	const char *model_dir;
 	const char *model_name;         /* NULL = the directory's last component */
 	enum matrix_format weights;     /* as model_open_as() */
+	bool train_bf16;                /* as model_train_bf16() */
 	size_t n_train_threads;         /* 0 = one per core */
 	size_t max_running_jobs;        /* side by side; 0 = 4 per train thread */
 	int64_t max_running_per_tenant; /* <= 0 = no limit */

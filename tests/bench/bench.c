@@ -313,9 +313,8 @@ static void bench_training(struct bench *b, size_t n_threads, const struct train
 
 static void bench_trainings(struct bench *b)
 {
-	static const struct training all[] = {{"sequences of 128, all tokens labelled", 128, 10},
-	        {"sequences of 512, all tokens labelled", 512, 10},
-	        {"sequences of 128, 30 % of the tokens labelled", 128, 3}};
+	static const struct training all[] = {{"rows of 128, all labelled", 128, 10},
+	        {"rows of 512, all labelled", 512, 10}, {"rows of 128, 30 % labelled", 128, 3}};
 
 	bench_training(b, 1, &all[0]);
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
@@ -441,6 +440,8 @@ static void bench_model(struct bench *b, const char *dir)
 {
 	for (enum matrix_format format = MATRIX_F32; format <= MATRIX_INT8; format++) {
 		open_model(b, dir, format);
+		if (format == MATRIX_BF16)
+			model_train_bf16(b->model);
 		if (format < MATRIX_INT8 && model_info(b->model)->n_params < MAX_TRAINED)
 			bench_trainings(b);
 		bench_prefill(b);

@@ -148,27 +148,44 @@ static void block_turn(const struct matrix *w, size_t first, size_t n_out, size_
 		}
 }
 
-void product_backward(
-        const struct matrix *w, size_t M, const float *dy, size_t lddy, bool add, float *dx, size_t lddx)
+/* The same of pairs, for rows that are bf16. */
+static void block_turn_pairs(
+        const struct matrix *w, size_t first, size_t n_out, size_t k, size_t n, uint16_t *to)
+{
+	size_t bytes = matrix_panel_bytes(w->format, w->n_in);
+	const uint16_t *panel = (const uint16_t *)w->data + first / MATRIX_PANEL * bytes / sizeof(*panel);
+
+	for (size_t o = 0; o < n_out; o += MATRIX_PANEL, panel += bytes / sizeof(*panel))
+		for (size_t i = 0; i < n; i += MATRIX_PANEL)
+			simd()->pairs_turn(n - i < MATRIX_PANEL ? n - i : MATRIX_PANEL,
+			        panel + (k + i) * MATRIX_PANEL, to + i * PRODUCT_BLOCK + o * MATRIX_PANEL);
+}
+
+void product_backward(const struct matrix *w, const struct product_rows *dy, bool add, float *dx, size_t lddx)
 {
 	_Alignas(64) float turned[PRODUCT_BLOCK * BACK_INPUTS];
-	size_t block = product_block(w->n_out);
-	struct product_call c = {.M = M,
-	        .ldx = lddy,
+	size_t block = product_block(w->n_out), number = dy->pairs ? sizeof(uint16_t) : sizeof(float);
+	struct product_call c = {.M = dy->n,
+	        .ldx = dy->ld,
 	        .w = turned,
-	        .panel = PRODUCT_BLOCK * MATRIX_PANEL * sizeof(float),
+	        .panel = PRODUCT_BLOCK * MATRIX_PANEL * number,
 	        .ldy = lddx};
 
-	assert(w->format != MATRIX_INT8);
-	for (size_t o = 0; M && o < w->n_out; o += block) {
+	assert(w->format != MATRIX_INT8 && dy->format == w->format && dy->n_in == w->n_out);
+	for (size_t o = 0; c.M && o < w->n_out; o += block) {
 		c.K = c.block = w->n_out - o < block ? w->n_out - o : block;
-		c.x = dy + o;
+		c.x = (const char *)dy->data + o * number;
 		c.add = add || o > 0;
 		for (size_t k = 0; k < w->n_in; k += BACK_INPUTS) {
 			c.N = w->n_in - k < BACK_INPUTS ? w->n_in - k : BACK_INPUTS;
 			c.y = dx + k;
-			block_turn(w, o, c.K, k, c.N, turned);
-			simd()->product_f32(&c);
+			if (dy->pairs) {
+				block_turn_pairs(w, o, c.K, k, c.N, (uint16_t *)(void *)turned);
+				simd()->product_pairs(&c);
+			} else {
+				block_turn(w, o, c.K, k, c.N, turned);
+				simd()->product_f32(&c);
+			}
 		}
 	}
 }

@@ -39,9 +39,9 @@ void product_prepare(enum matrix_format format, bool exact, size_t M, size_t K, 
  * NULL. begin, and unless it is N end, multiples of MATRIX_PANEL. */
 void product_forward(const struct matrix *w, size_t begin, size_t end, const struct product_rows *x,
         const float *bias, float *y, size_t ldy);
-/* The way back: dx (M,K) = dy (M,N) w, or += where `add` says so; lddy and lddx between rows. float32 and
- * bf16 weights alone. */
+/* The way back: dx (M,K) = dy (M,N) w, or += where `add` says so, dy prepared as rows of N. float32 and bf16
+ * weights alone. */
 void product_backward(
-        const struct matrix *w, size_t M, const float *dy, size_t lddy, bool add, float *dx, size_t lddx);
+        const struct matrix *w, const struct product_rows *dy, bool add, float *dx, size_t lddx);
 
 #endif

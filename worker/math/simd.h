@@ -66,6 +66,9 @@ struct simd_kernels {
 
 	/* A panel (K, MATRIX_PANEL) of rows (n,K), n <= MATRIX_PANEL, with zeros beside them. */
 	void (*panel_of_rows)(size_t n, size_t K, const float *rows, size_t ld, float *panel);
+	/* Pairs of inputs (n/2, MATRIX_PANEL outputs, 2) as pairs of outputs (MATRIX_PANEL/2, MATRIX_PANEL
+	 * inputs, 2), zeros where n < MATRIX_PANEL ends. NULL as product_pairs is. */
+	void (*pairs_turn)(size_t n, const uint16_t *from, uint16_t *to);
 	/* matrix.h. A group: n <= MATRIX_GROUP, padded with zeros; returns the scale. Rows of a panel: n <=
 	 * MATRIX_PANEL. */
 	float (*quantise)(size_t n, const float *x, int8_t *q);

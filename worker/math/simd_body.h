@@ -19,6 +19,7 @@ const struct simd_kernels KERNELS = {
         .product_int8 = product_int8,
         .rows_int8 = rows_int8,
         .panel_of_rows = panel_of_rows,
+        .pairs_turn = PAIRS_TURN_KERNEL,
         .quantise = quantise,
         .unpack_int8 = unpack_int8,
         .to_bf16 = to_bf16,

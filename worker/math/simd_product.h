@@ -410,3 +410,47 @@ static void panel_of_rows(size_t n, size_t K, const float *rows, size_t ld, floa
 		for (size_t i = k < whole_k ? whole_n : 0; i < MATRIX_PANEL; i++)
 			panel[k * MATRIX_PANEL + i] = i < n ? rows[i * ld + k] : 0;
 }
+
+#if defined(__AVX512BF16__)
+/* Columns of words (8,8): of the outputs of even number in *even, odd in *odd. */
+INLINE void words_deal(const uint16_t *from, __m256i *even, __m256i *odd)
+{
+	__m512i words = _mm512_loadu_si512(from);
+	const __m512i order = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
+
+	words = _mm512_permutexvar_epi32(order, words);
+	*even = _mm512_castsi512_si256(words);
+	*odd = _mm512_extracti64x4_epi64(words, 1);
+}
+
+/* Words (8,16): row j is of inputs 2j and 2j + 1. Those of the outputs 2i and 2i + 1 go to row i, of inputs.
+ */
+static void pairs_turn(size_t n, const uint16_t *from, uint16_t *to)
+{
+	_Alignas(64) uint16_t whole[MATRIX_PANEL * MATRIX_PANEL] = {0};
+	_Alignas(64) float first[8 * MATRIX_PANEL], second[8 * MATRIX_PANEL];
+	const __m256i low = _mm256_set1_epi32(0xffff);
+	__m256i even, odd;
+
+	if (n < MATRIX_PANEL) {
+		memcpy(whole, from, (n + 1) / 2 * 2 * MATRIX_PANEL * sizeof(*from));
+		from = whole;
+	}
+	for (size_t j = 0; j < 8; j++) {
+		words_deal(from + j * 2 * MATRIX_PANEL, &even, &odd);
+		_mm256_store_si256((__m256i *)(void *)(first + 8 * j),
+		        _mm256_or_si256(_mm256_and_si256(even, low), _mm256_slli_epi32(odd, 16)));
+		_mm256_store_si256((__m256i *)(void *)(second + 8 * j),
+		        _mm256_or_si256(_mm256_srli_epi32(even, 16), _mm256_andnot_si256(low, odd)));
+	}
+	/* row i of the result: first and second of column i in turn */
+	for (size_t i = 0; i < 8; i++)
+		for (size_t j = 0; j < 8; j++) {
+			memcpy(to + (i * MATRIX_PANEL + 2 * j) * 2, first + 8 * j + i, sizeof(uint32_t));
+			memcpy(to + (i * MATRIX_PANEL + 2 * j + 1) * 2, second + 8 * j + i, sizeof(uint32_t));
+		}
+}
+#define PAIRS_TURN_KERNEL pairs_turn
+#else
+#define PAIRS_TURN_KERNEL NULL
+#endif

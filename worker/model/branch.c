@@ -120,9 +120,11 @@ void linear_backward(const struct linear *l, const struct linear_scratch *t, siz
 {
 	const struct matrix *w = &l->w;
 	size_t step = panel_outputs(w), n;
+	struct product_rows rows;
 
 	if (w->format != MATRIX_INT8) {
-		product_backward(w, n_rows, dy, lddy, add, dx, lddx);
+		product_prepare(w->format, t->exact, n_rows, w->n_out, dy, lddy, t->rows, &rows);
+		product_backward(w, &rows, add, dx, lddx);
 		return;
 	}
 	for (size_t begin = 0; begin < w->n_out; begin += n, add = true) {

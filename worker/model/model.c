@@ -144,6 +144,11 @@ fail:
 	return e;
 }
 
+void model_train_bf16(struct model *m)
+{
+	m->train_bf16 = m->weights.format == MATRIX_BF16;
+}
+
 void model_close(struct model *m)
 {
 	if (!m)

@@ -51,11 +51,15 @@ struct model_info {
 
 /* Map the directory. ERR_NOT_FOUND, ERR_FORMAT, ERR_UNSUPPORTED, ERR_IO, ERR_MEM; why names file and reason.
  * Every linear map, the output head included, is held in `weights` alone. What is computed with bf16 or int8
- * weights: serving as skinny.h says; training with the float32 values that they stand for. The fingerprint is
- * that of the files, so adapters move between formats. */
+ * weights: serving as product.h says; training with the float32 values that they stand for. The fingerprint
+ * is that of the files, so adapters move between formats. */
 enum err model_open_as(const char *dir, enum matrix_format weights, struct model **out, struct why *why);
 /* The same in float32. */
 enum err model_open(const char *dir, struct model **out, struct why *why);
+/* Let training multiply bf16 weights by rows rounded to bf16, where the processor multiplies pairs of bf16:
+ * half the time, a little less exact. Sums stay float32. Before workspaces are made; nothing for other
+ * weights. */
+void model_train_bf16(struct model *m);
 void model_close(struct model *m);
 const struct model_info *model_info(const struct model *m);
 /* Editable modules in the order of the forward pass; they live as long as m. */

@@ -1,6 +1,8 @@
 /* See tape.h. */
 #include "worker/model/tape.h"
 
+#include "worker/math/product.h"
+
 #include <string.h>
 
 #define ALIGN_BYTES 64
@@ -186,6 +188,19 @@ static void cut_scratch(struct cutter *c, const struct arch *a, const size_t *ro
 	t->memory_rstd = cut_floats(c, rows[0]);
 }
 
+/* Rows rounded to bf16, of whatever a linear map reads or, on the way back, writes. */
+static size_t bf16_bytes(const struct arch *a, const size_t *rows)
+{
+	size_t N = rows[0] > rows[1] ? rows[0] : rows[1], O = a->n_heads * a->head_dim;
+	size_t W = O + 2 * a->n_kv_heads * a->head_dim, most = a->width;
+	size_t block, head = product_scratch_bytes(TAPE_HEAD_ROWS, a->vocab_size);
+
+	most = most > W ? most : W;
+	most = most > a->ffn_width ? most : a->ffn_width;
+	block = product_scratch_bytes(N, most);
+	return block > head ? block : head;
+}
+
 void tape_cut(void *base, const struct model *m, const struct adapter_layout *layout,
         const size_t rows[ARCH_MAX_STACKS], struct tape *t)
 {
@@ -206,7 +221,8 @@ void tape_cut(void *base, const struct model *m, const struct adapter_layout *la
 	t->mean = cut_floats(&c, TAPE_HEAD_ROWS);
 	t->rstd = cut_floats(&c, TAPE_HEAD_ROWS);
 	t->outputs = cut_floats(&c, TAPE_HEAD_ROWS * n_outputs);
-	t->linear.exact = true;
+	t->linear.exact = !m->train_bf16;
+	t->linear.rows = m->train_bf16 ? cut(&c, bf16_bytes(a, rows), 1) : NULL;
 	t->linear.panel = cut_floats(&c, linear_panel_floats(m));
 	cut_scratch(&c, a, rows, t);
 	for (size_t k = 0; k < a->n_stacks; k++)

@@ -23,6 +23,7 @@ struct model {
 	struct model_info info;
 	struct site *sites; /* owned (n_sites) */
 	size_t n_sites;
+	bool train_bf16;            /* see model_train_bf16() */
 	float *rope_cos, *rope_sin; /* owned (max_positions, D/2); rotary positions only */
 };
 

@@ -112,7 +112,57 @@ static void all_shapes(void)
 		check_against_twin(f, 3, 16, 70, true);
 		check_against_twin(f, 9, 33, 200, false);
 		check_against_twin(f, 67, 49, 300, true);
+		check_against_twin(f, 210, 33, 700, false);
 	}
+}
+
+/* The way back, of rows exact or rounded, overwriting or adding. */
+static void check_backward(enum matrix_format format, bool exact, bool add, size_t M, size_t N, size_t K)
+{
+	struct rng r = {.state = 100 * M + 10 * N + K};
+	size_t lddy = N + 1, lddx = K + 2;
+	float *dy = random_floats(&r, M * lddy, 1), *w = random_floats(&r, N * K, 1);
+	float *dx = random_floats(&r, M * lddx, 1), *before = copied_floats(dx, M * lddx);
+	bool rounds = format == MATRIX_BF16 && !exact && cpu_level() == CPU_AVX512_BF16;
+	struct product p;
+	struct product_rows rows;
+	void *scratch = bytes_new(product_scratch_bytes(M, N));
+
+	product_init(&p, format, M, N, K, dx, lddx, w);
+	product_prepare(format, exact, M, N, dy, lddy, scratch, &rows);
+	product_backward(&p.w, &rows, add, dx, lddx);
+	for (size_t m = 0; m < M; m++) {
+		for (size_t k = 0; k < K; k++) {
+			double sum = add ? (double)before[m * lddx + k] : 0;
+
+			for (size_t n = 0; n < N; n++)
+				sum += (double)(rounds ? as_bf16(dy[m * lddy + n]) : dy[m * lddy + n]) *
+				       counts_as(format, true, w + n * K, K, k);
+			assert_close((double)dx[m * lddx + k], sum, 1e-6, 2e-7 * (double)(N + 1), "dx", k);
+		}
+		assert_same_bits(dx + m * lddx + K, before + m * lddx + K, 2, "gap");
+	}
+	product_fini(&p);
+	free(scratch), free(dy), free(w), free(dx), free(before);
+}
+
+static void backward_shapes(void)
+{
+	static const size_t shapes[][3] = {{1, 1, 1}, {3, 16, 17}, {5, 33, 31}, {13, 70, 40}, {30, 300, 150},
+	        {7, 520, 130}, {200, 40, 20}};
+
+	for (size_t i = 0; i < COUNT(shapes); i++)
+		for (int exact = 0; exact < 2; exact++)
+			for (enum matrix_format f = MATRIX_F32; f <= MATRIX_BF16; f++) {
+				check_backward(f, exact, false, shapes[i][0], shapes[i][1], shapes[i][2]);
+				check_backward(f, exact, true, shapes[i][0], shapes[i][1], shapes[i][2]);
+			}
+}
+
+static void test_the_way_back_agrees_with_the_twin(void **state)
+{
+	(void)state;
+	at_every_level(backward_shapes);
 }
 
 static void test_product_agrees_with_the_twin(void **state)
@@ -171,6 +221,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_product_agrees_with_the_twin),
+	        cmocka_unit_test(test_the_way_back_agrees_with_the_twin),
 	        cmocka_unit_test(test_bits_do_not_depend_on_batch_or_split),
 	};
 

@@ -205,6 +205,44 @@ static void test_training_computes_with_what_the_weights_stand_for(void **state)
 		}
 }
 
+/* Rows rounded to bf16 lose what their 8 bits of mantissa cost, where the processor multiplies pairs of bf16;
+ * on others nothing. */
+static void bf16_training(const char *family)
+{
+	struct twins t;
+	size_t n;
+	double loss, twin_loss, off;
+	float *grads, *twin;
+	bool rounds = cpu_level() == CPU_AVX512_BF16;
+
+	twins_init(&t, family, MATRIX_BF16);
+	twin = gradients(t.narrow, &n, &twin_loss);
+	model_train_bf16(t.narrow);
+	grads = gradients(t.narrow, &n, &loss);
+	off = residual(grads, twin, n);
+	if (rounds ? !(off > 0 && off < 0.03) || !(fabs(loss - twin_loss) < 0.005 * fabs(twin_loss))
+	           : memcmp(grads, twin, n * sizeof(*grads)) != 0 || loss != twin_loss)
+		fail_msg("%s, %s: loss %.9g, not %.9g; gradients off by %.3g", family,
+		        cpu_level_name(cpu_level()), loss, twin_loss, off);
+	mem_free(grads);
+	mem_free(twin);
+	twins_fini(&t);
+}
+
+static void test_training_in_bf16_is_near(void **state)
+{
+	(void)state;
+	for (enum cpu_level level = CPU_PORTABLE; level < CPU_BEST; level++) {
+		cpu_init(level);
+		if (cpu_level() != level)
+			continue;
+		bf16_training("gpt2");
+		bf16_training("llama2");
+		bf16_training("t5");
+	}
+	cpu_init(CPU_BEST);
+}
+
 /* ---- serving ---- */
 
 /* Logits (n,V) after a prompt and N_TOKENS decode steps of n sequences together, of which the i-th begins
@@ -323,6 +361,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_training_computes_with_what_the_weights_stand_for),
+	        cmocka_unit_test(test_training_in_bf16_is_near),
 	        cmocka_unit_test(test_serving_is_near_and_the_same_alone_and_together),
 	        cmocka_unit_test(test_a_base_is_the_same_in_every_format),
 	        cmocka_unit_test(test_opening_survives_short_memory),
