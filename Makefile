@@ -48,7 +48,7 @@ endif
 # Debian packages, and the pkg-config modules they bring.
 DEB_PACKAGES := gcc libc6-dev make pkg-config libmicrohttpd-dev libjansson-dev libsqlite3-dev libuv1-dev \
 	libsystemd-dev libcurl4-openssl-dev libinih-dev libpcre2-dev libutf8proc-dev nettle-dev \
-	libcmocka-dev ca-certificates
+	libcmocka-dev curl ca-certificates
 PKG_DAEMON := libmicrohttpd jansson sqlite3 libuv libsystemd inih libpcre2-8 libutf8proc \
 	nettle libcurl
 PKG_CTL    := libcurl jansson nettle
@@ -93,7 +93,8 @@ deps: ## Install what building and testing need, with apt (sudo if not root)
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(DEB_PACKAGES)
 
 deps-if-missing:
-	@command -v $(CC) >/dev/null && command -v pkg-config >/dev/null && pkg-config --exists $(PKG_ALL) \
+	@command -v $(CC) >/dev/null && command -v curl >/dev/null && command -v pkg-config >/dev/null \
+		&& pkg-config --exists $(PKG_ALL) \
 		|| $(MAKE) --no-print-directory deps
 
 demo: ## From nothing to two tenants' adapters answering; KEEP=1 leaves the daemon up
