@@ -114,21 +114,29 @@ static json_t *progress_json(const struct job *j)
 	        (json_int_t)j->total_steps, "epoch", j->epoch, "tokens_per_second", j->tokens_per_second);
 }
 
-/* When it will be done if the steps to come are like those done and go on at the rate of late, pauses left
- * out; null unless that can be said. */
-static json_t *estimated_finish(const struct job *j, int64_t now)
+/* When it will be done: if the steps to come are like those done and go on at the rate of late, pauses left
+ * out; of a queued one, if all that comes before it and itself goes at that rate. Null unless that can be
+ * said. */
+static json_t *estimated_finish(const struct job *j, const struct job_view *view)
 {
-	double tokens;
+	const struct job_place *place = &view->place;
+	double tokens, rate;
 
-	if (j->status != JOB_RUNNING || j->step <= 0 || j->total_steps < j->step || j->tokens_per_second <= 0)
+	if (j->status == JOB_RUNNING && j->step > 0 && j->total_steps >= j->step) {
+		tokens = (double)j->trained_tokens / (double)j->step * (double)(j->total_steps - j->step);
+		rate = j->tokens_per_second;
+	} else if (j->status == JOB_QUEUED && place->position >= 0 && place->tokens_left > 0) {
+		tokens = (double)place->tokens_left;
+		rate = place->tokens_per_second;
+	} else {
 		return json_null();
-	tokens = (double)j->trained_tokens / (double)j->step * (double)(j->total_steps - j->step);
-	return json_integer(now + (json_int_t)(tokens / j->tokens_per_second));
+	}
+	return rate > 0 ? json_integer(view->now + (json_int_t)(tokens / rate)) : json_null();
 }
 
 static json_t *position_json(const struct job_view *view)
 {
-	return view->queue_position < 0 ? json_null() : json_integer(view->queue_position);
+	return view->place.position < 0 ? json_null() : json_integer(view->place.position);
 }
 
 static json_t *result_files(const struct job *j)
@@ -190,7 +198,7 @@ json_t *job_json(const struct job *j, const struct job_view *view)
 	                j->status == JOB_SUCCEEDED || j->trained_tokens ? json_integer(j->trained_tokens)
 	                                                                : json_null()) ||
 	        set(json, "error", job_error_json(j)) ||
-	        set(json, "estimated_finish", estimated_finish(j, view->now)) ||
+	        set(json, "estimated_finish", estimated_finish(j, view)) ||
 	        set(json, "integrations", json_array()) || set(json, "metadata", wire_parsed(j->metadata)) ||
 	        set(json, "queue_position", position_json(view)) || set(json, "progress", progress_json(j)) ||
 	        set(json, "adapter_sha256", wire_string_or_null(j->adapter_sha256))) {

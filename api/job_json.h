@@ -20,7 +20,7 @@ void job_request_fini(struct job_request *r);
 
 /* What the store's record does not say. */
 struct job_view {
-	int64_t queue_position;    /* < 0 = not queued */
+	struct job_place place;    /* position < 0 = not queued */
 	int64_t now;               /* unix seconds */
 	const char *base, *tenant; /* their names */
 };

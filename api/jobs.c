@@ -24,13 +24,15 @@ static enum exchange_verdict reply_job_error(struct exchange *x, enum err e, str
 static json_t *job_view_json(struct exchange *x, const struct job *j)
 {
 	struct worker *w = exchange_worker(x);
-	struct job_view view = {.queue_position = -1,
+	struct job_view view = {.place.position = -1,
 	        .now = clock_now_ms() / 1000,
 	        .base = w ? worker_base_name(w) : "",
 	        .tenant = exchange_tenant(x)->name};
 
 	if (j->status == JOB_QUEUED)
-		(void)store_job_queue_position(exchange_store(x), j->id, &view.queue_position);
+		(void)store_job_place(exchange_store(x), j->id, &view.place);
+	if (w && view.place.tokens_per_second <= 0)
+		view.place.tokens_per_second = worker_tokens_per_second(w);
 	return job_json(j, &view);
 }
 
@@ -75,7 +77,8 @@ static enum err idempotency_key(struct exchange *x, char out[IDEMPOTENCY_KEY_MAX
 	return e;
 }
 
-static enum err job_store(struct exchange *x, const struct job_request *r, struct job *out, struct why *why)
+static enum err job_store(
+        struct exchange *x, const struct job_request *r, size_t work_tokens, struct job *out, struct why *why)
 {
 	const struct tenant *t = exchange_tenant(x);
 	int64_t max_queued =
@@ -95,6 +98,7 @@ static enum err job_store(struct exchange *x, const struct job_request *r, struc
 		        .spec = spec,
 		        .metadata = r->metadata,
 		        .idempotency_key = key,
+		        .work_tokens = (int64_t)work_tokens,
 		        .max_queued = max_queued,
 		};
 		e = store_job_create(exchange_store(x), &in, out, NULL);
@@ -139,7 +143,7 @@ static enum exchange_verdict jobs_create(struct exchange *x)
 		e = job_check(x, &r, &check, &why);
 	job_check_fini(&check);
 	if (!e)
-		e = job_store(x, &r, &j, &why);
+		e = job_store(x, &r, check.n_tokens * r.spec.train.n_epochs, &j, &why);
 	job_request_fini(&r);
 	if (e)
 		return exchange_reply_error(x, e, &why);

@@ -184,7 +184,8 @@ static enum err job_insert(struct db *db, const char *id, const struct job_new *
 	query_start(&q, db,
 	        "INSERT INTO job (id, tenant_id, idempotency_key, model, training_file, validation_file, "
 	        "spec,"
-	        " metadata, status, created_at) VALUES (?, ?, ?, ?, ?, coalesce(?, ''), ?, ?, 'queued', ?)");
+	        " metadata, status, created_at, work_tokens)"
+	        " VALUES (?, ?, ?, ?, ?, coalesce(?, ''), ?, ?, 'queued', ?, ?)");
 	query_bind_text(&q, id);
 	query_bind_text(&q, in->tenant_id);
 	query_bind_text(&q, in->idempotency_key);
@@ -194,6 +195,7 @@ static enum err job_insert(struct db *db, const char *id, const struct job_new *
 	query_bind_text(&q, in->spec);
 	query_bind_text(&q, in->metadata);
 	query_bind_int(&q, store_now());
+	query_bind_int(&q, in->work_tokens);
 	return query_run(&q);
 }
 

@@ -22,19 +22,23 @@ static const struct record job_id_record = {sizeof(struct job_id), job_id_read, 
 
 /* ---- the queue ---- */
 
-/* A queued job's place among its tenant's, as far as it tells when its turn is. */
-struct place {
+/* A queued job among its tenant's, as far as it tells when its turn is. */
+struct turn {
 	int64_t seq, n_running, n_queued, newer;
+	int64_t work, left;    /* tokens: its own in all, and what is left of them */
+	int64_t queued_tokens; /* left of its tenant's queued jobs */
 	char tenant_id[STORE_ID_SIZE];
 };
 
 /* Jobs that came after it are counted up to here, for most who ask have just come; beyond, those before. */
 #define NEWER_MAX 200
+/* So many jobs before it are looked at, each; of more, their mean. */
+#define EXACT_MAX 32
 #define STRING(x) #x
 #define NUMBER(x) STRING(x)
 
 /* ERR_EMPTY: it is not queued. */
-static enum err place_find(struct db *db, const char *id, struct place *p)
+static enum err turn_find(struct db *db, const char *id, struct turn *t)
 {
 	struct query q;
 	enum err row, err;
@@ -43,55 +47,104 @@ static enum err place_find(struct db *db, const char *id, struct place *p)
 	        "SELECT j.seq, j.tenant_id, t.n_running, t.n_queued, (SELECT count(*) FROM (SELECT 1 FROM "
 	        "job o"
 	        "  WHERE o.tenant_id = j.tenant_id AND o.status = 'queued' AND o.seq > j.seq"
-	        "  LIMIT " NUMBER(NEWER_MAX) "))"
+	        "  LIMIT " NUMBER(NEWER_MAX) ")), j.work_tokens, max(j.work_tokens - j.trained_tokens, 0),"
+	                                     " t.queued_tokens"
 	                                     " FROM job j JOIN tenant t ON t.id = j.tenant_id WHERE j.id = ? "
 	                                     "AND j.status = 'queued'");
 	query_bind_text(&q, id);
 	row = query_next(&q);
 	if (row == OK) {
-		p->seq = query_int(&q);
-		query_array(&q, p->tenant_id, sizeof(p->tenant_id));
-		p->n_running = query_int(&q);
-		p->n_queued = query_int(&q);
-		p->newer = query_int(&q);
+		t->seq = query_int(&q);
+		query_array(&q, t->tenant_id, sizeof(t->tenant_id));
+		t->n_running = query_int(&q);
+		t->n_queued = query_int(&q);
+		t->newer = query_int(&q);
+		t->work = query_int(&q);
+		t->left = query_int(&q);
+		t->queued_tokens = query_int(&q);
 	}
 	err = query_end(&q);
 	return err ? err : row;
 }
 
 /* Queued jobs of its tenant that are older. */
-static enum err place_older(struct db *db, const struct place *p, int64_t *older)
+static enum err turn_older(struct db *db, const struct turn *t, int64_t *older)
 {
 	struct query q;
 
-	if (p->newer < NEWER_MAX) {
-		*older = p->n_queued - 1 - p->newer;
+	if (t->newer < NEWER_MAX) {
+		*older = t->n_queued - 1 - t->newer;
 		return OK;
 	}
 	query_start(&q, db, "SELECT count(*) FROM job WHERE tenant_id = ? AND status = 'queued' AND seq < ?");
-	query_bind_text(&q, p->tenant_id);
-	query_bind_int(&q, p->seq);
+	query_bind_text(&q, t->tenant_id);
+	query_bind_int(&q, t->seq);
 	if (query_next(&q) == OK)
 		*older = query_int(&q);
 	return query_end(&q);
 }
 
-/* Of other tenants, the jobs of an earlier turn, and the older one of the same. */
-static enum err place_others(struct db *db, const struct place *p, int64_t turn, int64_t *n)
+/* What is left of n jobs out of n_queued that have queued_tokens left, if they are alike. */
+static int64_t share(int64_t queued_tokens, int64_t n, int64_t n_queued)
+{
+	return n_queued > 0 ? (int64_t)((double)queued_tokens * (double)n / (double)n_queued) : 0;
+}
+
+/* What is left of those older ones. */
+static enum err turn_older_tokens(struct db *db, const struct turn *t, int64_t older, int64_t *tokens)
+{
+	struct query q;
+
+	if (older > EXACT_MAX) {
+		*tokens = share(t->queued_tokens, older, t->n_queued);
+		return OK;
+	}
+	query_start(&q, db,
+	        "SELECT coalesce(sum(max(work_tokens - trained_tokens, 0)), 0) FROM job"
+	        " WHERE tenant_id = ? AND status = 'queued' AND seq < ?");
+	query_bind_text(&q, t->tenant_id);
+	query_bind_int(&q, t->seq);
+	if (query_next(&q) == OK)
+		*tokens = query_int(&q);
+	return query_end(&q);
+}
+
+/* Of other tenants, the jobs of an earlier turn, and the older one of the same: added to out. */
+static enum err turn_others(struct db *db, const struct turn *t, int64_t turn, struct job_place *out)
 {
 	struct query q;
 
 	query_start(&q, db,
-	        "SELECT coalesce(sum(min(max(?1 - t.n_running, 0), t.n_queued)"
+	        "SELECT min(max(?1 - t.n_running, 0), t.n_queued)"
 	        "  + iif(?1 - t.n_running BETWEEN 0 AND t.n_queued - 1, (SELECT count(*) FROM job o"
-	        "   WHERE o.tenant_id = t.id AND o.status = 'queued' AND o.seq < ?2) > ?1 - t.n_running, "
-	        "0)), 0)"
+	        "   WHERE o.tenant_id = t.id AND o.status = 'queued' AND o.seq < ?2) > ?1 - t.n_running, 0),"
+	        " t.n_queued, t.queued_tokens"
 	        " FROM tenant t WHERE t.n_queued > 0 AND t.id <> ?3");
 	query_bind_int(&q, turn);
-	query_bind_int(&q, p->seq);
-	query_bind_text(&q, p->tenant_id);
-	if (query_next(&q) == OK)
-		*n = query_int(&q);
+	query_bind_int(&q, t->seq);
+	query_bind_text(&q, t->tenant_id);
+	while (query_next(&q) == OK) {
+		int64_t n = query_int(&q), n_queued = query_int(&q);
+
+		out->position += n;
+		out->tokens_left += share(query_int(&q), n, n_queued);
+	}
+	return query_end(&q);
+}
+
+/* What runs: what is left of it, if the steps to come are like those done, and how fast it goes. */
+static enum err running_add(struct db *db, struct job_place *out)
+{
+	struct query q;
+
+	query_start(&q, db,
+	        "SELECT coalesce(sum(iif(step > 0, trained_tokens * max(total_steps - step, 0) / step,"
+	        "  max(work_tokens - trained_tokens, 0))), 0), coalesce(sum(tokens_per_second), 0.0)"
+	        " FROM job WHERE status = 'running'");
+	if (query_next(&q) == OK) {
+		out->tokens_left += query_int(&q);
+		out->tokens_per_second = query_real(&q);
+	}
 	return query_end(&q);
 }
 
@@ -99,34 +152,44 @@ static enum err place_others(struct db *db, const struct place *p, int64_t turn,
  * claimed by turn, then age (see claim_pick), so before a job come those of an earlier turn, and the older
  * ones of its own. In plain steps: one statement would have to keep tables of its own, at many times the
  * cost. */
-static enum err queue_position(struct db *db, const char *id, int64_t *position)
+static enum err place_find(struct db *db, const char *id, struct job_place *out)
 {
-	struct place p;
-	int64_t older = 0, others = 0;
-	enum err err = place_find(db, id, &p);
+	struct turn t;
+	int64_t older = 0, older_tokens = 0;
+	enum err err = turn_find(db, id, &t);
 
+	if (err)
+		return err;
+	err = turn_older(db, &t, &older);
 	if (!err)
-		err = place_older(db, &p, &older);
+		err = turn_older_tokens(db, &t, older, &older_tokens);
+	out->position = older;
+	out->tokens_left = t.left + older_tokens;
 	if (!err)
-		err = place_others(db, &p, p.n_running + older, &others);
+		err = turn_others(db, &t, t.n_running + older, out);
 	if (!err)
-		*position = older + others;
-	if (err == ERR_EMPTY) {
-		*position = -1;
-		err = OK;
-	}
+		err = running_add(db, out);
+	if (!t.work)
+		out->tokens_left = 0;
 	return err;
 }
 
-enum err store_job_queue_position(struct store *s, const char *id, int64_t *position)
+enum err store_job_place(struct store *s, const char *id, struct job_place *out)
 {
+	struct job_place place = {0};
 	struct db *db;
 	enum err err = readers_take(&s->readers, &db);
 
 	if (err)
 		return err;
-	err = queue_position(db, id, position);
+	err = place_find(db, id, &place);
 	readers_give(&s->readers, db);
+	if (err == ERR_EMPTY) {
+		place = (struct job_place){.position = -1};
+		err = OK;
+	}
+	if (!err)
+		*out = place;
 	return err;
 }
 

@@ -191,6 +191,7 @@ struct job_new {
 	        *metadata /* NULL */;
 	const char *idempotency_key; /* NULL = none; the same tenant and key gives the job that is there
 	                                already */
+	int64_t work_tokens;         /* that it will train on; 0 = unknown */
 	int64_t max_queued; /* ERR_LIMIT when the tenant has so many unfinished jobs; <= 0 = no limit */
 };
 /* Creates it queued, with its first event. *existed (may be NULL) tells a replay of an idempotency key.
@@ -203,8 +204,15 @@ enum err store_job_list(struct store *s, const char *tenant_id, const struct pag
         size_t *n, bool *has_more);
 /* How many there are of each status, of all tenants. */
 enum err store_job_counts(struct store *s, int64_t counts[JOB_STATUSES]);
-/* Jobs before it in the queue, -1 when it is not queued. */
-enum err store_job_queue_position(struct store *s, const char *id, int64_t *position);
+/* Where a queued job stands. */
+struct job_place {
+	int64_t position; /* jobs before it in the queue; -1 = it is not queued, and the rest is 0 */
+	/* To train on until it is done: what is left of jobs that run, of those before it and of itself.
+	 * Exact for short queues, else as if every tenant's jobs were alike. 0 = its own work is unknown. */
+	int64_t tokens_left;
+	double tokens_per_second; /* of late, of all that run; 0 = none runs, or not yet for long */
+};
+enum err store_job_place(struct store *s, const char *id, struct job_place *out);
 
 /* Claim the next queued job, fair by tenant: that of the tenant with the fewest running jobs, then the
  * oldest. Marks it running under owner until lease_ms from now. max_running_per_tenant <= 0 = no limit.

@@ -257,7 +257,7 @@ void job_check_fini(struct job_check *c)
 	dataset_report_fini(&c->valid);
 }
 
-static double tokens_per_second(struct worker *w)
+double worker_tokens_per_second(struct worker *w)
 {
 	struct pool_stats stats = {0};
 	double per_token = FLOPS_PER_PARAM_TOKEN * (double)model_info(w->model)->n_params;
@@ -278,7 +278,7 @@ static double estimate_seconds(
 	double tokens = (double)data->train.n_tokens * (double)c->n_epochs +
 	                0.5 * (double)data->valid.n_tokens * (double)n_evals;
 
-	return tokens / tokens_per_second(w);
+	return tokens / worker_tokens_per_second(w);
 }
 
 enum err worker_job_check(struct worker *w, const char *tenant_id, const char *parent, const char *train_file,

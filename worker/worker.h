@@ -66,6 +66,9 @@ struct job_check {
 void job_check_fini(struct job_check *c);
 enum err worker_job_check(struct worker *w, const char *tenant_id, const char *parent, const char *train_file,
         const char *valid_file, struct job_spec *spec, struct job_check *out, struct why *why);
+/* How fast all training threads together go through tokens: as measured, else guessed from the base's size.
+ */
+double worker_tokens_per_second(struct worker *w);
 /* Something about this job changed in the store (created, cancelled, paused, resumed): look again. (loop) */
 void worker_job_poke(struct worker *w, const char *job_id);
 

@@ -27,12 +27,13 @@ export function pill(job) {
 // Where it stands, in a few words.
 export function standing(job) {
   const p = job.progress;
-  if (job.status === "running" && p.total_steps) {
-    const left = job.estimated_finish ? ` · ${duration(job.estimated_finish - Date.now() / 1000)} left` : "";
-    return `step ${p.step} of ${p.total_steps}${left}`;
+  const left = job.estimated_finish ? duration(job.estimated_finish - Date.now() / 1000) : "";
+  if (job.status === "running" && p.total_steps)
+    return `step ${p.step} of ${p.total_steps}${left && ` · ${left} left`}`;
+  if (job.status === "queued" && job.queue_position !== null) {
+    const place = job.queue_position ? `${plural(job.queue_position, "job")} before it` : "next in the queue";
+    return place + (left && ` · done in ${left}`);
   }
-  if (job.status === "queued" && job.queue_position !== null)
-    return job.queue_position ? `${plural(job.queue_position, "job")} before it` : "next in the queue";
   if (job.status === "paused") return `paused at step ${p.step}`;
   if (job.status === "failed" && job.error) return job.error.message || "";
   return "";

@@ -63,11 +63,13 @@ static void format_figures(const struct bar *b, char text[BAR_LINE_SIZE])
 		bar_rate(b->tokens_per_second, number);
 		add(text, "  %s tok/s", number);
 	}
+	bar_duration(b->eta_s, number);
 	if (strcmp(b->status, "running") == 0 && b->total_steps > 0) {
-		bar_duration(b->eta_s, number);
 		add(text, "  ETA %s", number);
 	} else if (b->queue_position >= 0) {
 		add(text, "  %s, %lld before it", b->status, (long long)b->queue_position);
+		if (b->eta_s >= 0)
+			add(text, "  ETA %s", number);
 	} else {
 		add(text, "  %s", b->status);
 	}

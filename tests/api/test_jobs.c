@@ -6,6 +6,8 @@
 #include "core/clock.h"
 #include "worker/job_spec.h"
 
+#define WORK_TOKENS 600
+
 static void job_make(struct edge *e, const char *metadata, struct job *out)
 {
 	json_t *body = json_pack("{s:s, s:i, s:{s:i, s:s}}", "suffix", "style", "seed", 7, "hyperparameters",
@@ -13,8 +15,11 @@ static void job_make(struct edge *e, const char *metadata, struct job *out)
 	char file[64], *text = NULL;
 	struct job_spec spec;
 	struct why why = {0};
-	struct job_new in = {
-	        .tenant_id = e->tenant_id, .model = "base", .training_file = file, .metadata = metadata};
+	struct job_new in = {.tenant_id = e->tenant_id,
+	        .model = "base",
+	        .training_file = file,
+	        .metadata = metadata,
+	        .work_tokens = WORK_TOKENS};
 
 	assert_int_equal(http_upload(&e->d, e->key, "t.jsonl", "x", 1, file), 200);
 	if (job_spec_from_request(body, &spec, &why))
@@ -104,6 +109,35 @@ static void test_the_finish_is_estimated_from_the_rate_of_late(void **state)
 	clock_set_ms(-1);
 	job_fini(&made);
 	job_fini(&j);
+}
+
+static void test_a_queued_jobs_finish_is_estimated_from_the_work_before_it(void **state)
+{
+	struct job_progress p = {
+	        .step = 10, .total_steps = 40, .trained_tokens = 100, .tokens_per_second = 100};
+	struct edge *e = *state;
+	struct job first = {0}, second = {0}, third = {0}, running = {0};
+
+	clock_set_ms(1800000000000);
+	job_make(e, NULL, &first);
+	job_make(e, NULL, &second);
+	job_make(e, NULL, &third);
+	assert_int_equal(store_job_claim(e->s, "test", 60000, 0, &running), OK);
+	assert_string_equal(running.id, first.id);
+	assert_int_equal(estimated_finish(e, second.id), -1); /* no rate yet */
+	store_job_progress_later(e->s, first.id, &p);
+	assert_int_equal(store_flush(e->s), OK);
+	assert_int_equal(estimated_finish(e, second.id), 1800000000 + (300 + WORK_TOKENS) / 100);
+	assert_int_equal(estimated_finish(e, third.id), 1800000000 + (300 + 2 * WORK_TOKENS) / 100);
+	assert_int_equal(store_job_transition(
+	                         e->s, NULL, third.id, &(struct job_transition){.to = JOB_CANCELLED}, NULL),
+	        OK);
+	assert_int_equal(estimated_finish(e, third.id), -1);
+	clock_set_ms(-1);
+	job_fini(&first);
+	job_fini(&second);
+	job_fini(&third);
+	job_fini(&running);
 }
 
 static void test_a_failed_job_says_why(void **state)
@@ -403,6 +437,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        EDGE(test_a_job_shows_every_field_of_the_contract),
 	        EDGE(test_the_finish_is_estimated_from_the_rate_of_late),
+	        EDGE(test_a_queued_jobs_finish_is_estimated_from_the_work_before_it),
 	        EDGE(test_a_failed_job_says_why),
 	        EDGE(test_jobs_are_paused_resumed_and_cancelled),
 	        EDGE(test_other_tenants_jobs_do_not_exist),

@@ -1,7 +1,9 @@
 /* The queue: claims fair by tenant, leases, recovery, progress. */
 #include "tests/storage/fixture.h"
 
-static void make_jobs_of(struct fixture *f, const struct tenant *t, size_t n, char ids[][STORE_ID_SIZE])
+/* The i-th has (i + 1) * work to train on. */
+static void make_work_of(
+        struct fixture *f, const struct tenant *t, int64_t work, size_t n, char ids[][STORE_ID_SIZE])
 {
 	char file[STORE_ID_SIZE];
 	struct job_new in = new_job(f);
@@ -12,10 +14,16 @@ static void make_jobs_of(struct fixture *f, const struct tenant *t, size_t n, ch
 	for (size_t i = 0; i < n; i++) {
 		struct job job;
 
+		in.work_tokens = (int64_t)(i + 1) * work;
 		assert_int_equal(store_job_create(f->s, &in, &job, NULL), OK);
 		memcpy(ids[i], job.id, STORE_ID_SIZE);
 		job_fini(&job);
 	}
+}
+
+static void make_jobs_of(struct fixture *f, const struct tenant *t, size_t n, char ids[][STORE_ID_SIZE])
+{
+	make_work_of(f, t, 0, n, ids);
 }
 
 static void assert_claims(struct fixture *f, int64_t max_running, const char *id)
@@ -30,10 +38,10 @@ static void assert_claims(struct fixture *f, int64_t max_running, const char *id
 
 static void assert_position(struct fixture *f, const char *id, int64_t wanted)
 {
-	int64_t position = 77;
+	struct job_place place = {.position = 77};
 
-	assert_int_equal(store_job_queue_position(f->s, id, &position), OK);
-	assert_int_equal(position, wanted);
+	assert_int_equal(store_job_place(f->s, id, &place), OK);
+	assert_int_equal(place.position, wanted);
 }
 
 static void test_claim_takes_turns_between_tenants(void **state)
@@ -88,6 +96,64 @@ static void test_queue_position_is_right_in_a_long_queue(void **state)
 		assert_position(f, anns[i], (int64_t)i + 2);
 	assert_position(f, bobs[0], 1);
 	assert_position(f, bobs[1], 3);
+}
+
+static void assert_left(struct fixture *f, const char *id, int64_t wanted, double rate)
+{
+	struct job_place place = {.tokens_left = 77};
+
+	assert_int_equal(store_job_place(f->s, id, &place), OK);
+	assert_int_equal(place.tokens_left, wanted);
+	assert_true(place.tokens_per_second == rate);
+}
+
+static void move(struct fixture *f, const char *id, enum job_status to)
+{
+	assert_int_equal(store_job_transition(f->s, NULL, id, &(struct job_transition){.to = to}, NULL), OK);
+}
+
+static void test_work_until_a_queued_job_is_done_is_summed(void **state)
+{
+	struct job_progress p = {
+	        .step = 4, .total_steps = 10, .trained_tokens = 400, .tokens_per_second = 50};
+	struct fixture *f = *state;
+	char anns[3][STORE_ID_SIZE], bobs[2][STORE_ID_SIZE], unknown[1][STORE_ID_SIZE];
+
+	make_work_of(f, &f->ann, 1000, 3, anns);
+	make_work_of(f, &f->bob, 10, 2, bobs);
+	assert_left(f, anns[0], 1000, 0);
+	assert_claims(f, 0, anns[0]);
+	assert_left(f, anns[0], 0, 0); /* runs */
+	assert_left(f, bobs[0], 1000 + 10, 0);
+	/* It is ann's second turn: both of bob's come before, for all that is known of them by their mean. */
+	assert_left(f, anns[1], 1000 + 15 + 2000, 0);
+	assert_left(f, bobs[1], 1000 + 10 + 20 + 2500, 0);
+	assert_left(f, anns[2], 1000 + 30 + 2000 + 3000, 0);
+	store_job_progress_later(f->s, anns[0], &p);
+	assert_int_equal(store_flush(f->s), OK);
+	assert_left(f, bobs[0], 600 + 10, 50);
+	/* What goes back to the queue has the rest before it. */
+	move(f, anns[0], JOB_QUEUED);
+	assert_left(f, anns[0], 600, 0);
+	assert_left(f, anns[1], 600 + 15 + 2000, 0);
+	move(f, anns[0], JOB_CANCELLED);
+	move(f, bobs[0], JOB_CANCELLED);
+	assert_left(f, anns[1], 2000, 0);
+	assert_left(f, bobs[1], 2500 + 20, 0);
+	move(f, anns[1], JOB_CANCELLED);
+	assert_left(f, bobs[1], 3000 + 20, 0);
+	make_work_of(f, &f->bob, 0, 1, unknown);
+	assert_left(f, unknown[0], 0, 0);
+}
+
+static void test_work_before_a_job_in_a_long_queue_is_their_mean(void **state)
+{
+	struct fixture *f = *state;
+	static char anns[101][STORE_ID_SIZE];
+
+	make_work_of(f, &f->ann, 1, 101, anns);
+	assert_left(f, anns[31], 31 * 32 / 2 + 32, 0);
+	assert_left(f, anns[100], 100 * 51 + 101, 0);
 }
 
 static void test_claim_honours_the_limit_of_running_jobs(void **state)
@@ -200,6 +266,8 @@ int main(void)
 	        STORE_TEST(test_claim_takes_turns_between_tenants),
 	        STORE_TEST(test_queue_position_foretells_the_claims),
 	        STORE_TEST(test_queue_position_is_right_in_a_long_queue),
+	        STORE_TEST(test_work_until_a_queued_job_is_done_is_summed),
+	        STORE_TEST(test_work_before_a_job_in_a_long_queue_is_their_mean),
 	        STORE_TEST(test_claim_honours_the_limit_of_running_jobs),
 	        STORE_TEST(test_recover_requeues_only_expired_leases),
 	        STORE_TEST(test_requeued_job_keeps_its_place_and_its_start),

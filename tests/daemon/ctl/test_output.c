@@ -92,6 +92,10 @@ static void test_bar_of_a_waiting_job_says_its_place(void **state)
 	(void)state;
 	bar_format(&b, &plain, line);
 	assert_string_equal(line, "queued, 3 before it");
+	b.eta_s = 90;
+	bar_format(&b, &plain, line);
+	assert_string_equal(line, "queued, 3 before it  ETA 1:30");
+	b.eta_s = -1;
 	b.queue_position = -1;
 	b.status = "running";
 	bar_format(&b, &plain, line);
