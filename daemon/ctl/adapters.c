@@ -138,18 +138,15 @@ static enum err run_alias_show(struct ctl *ctl, struct why *why)
 
 static enum err run_alias_set(struct ctl *ctl, struct why *why)
 {
-	json_t *body = json_pack("{s:s}", "model", ctl->args.operands[1]), *reply = NULL;
+	json_t *body = json_pack("{s:s}", "model", ctl->args.operands[1]);
 	char path[1024];
 	enum err e = command_path(path, sizeof(path), ALIASES "/", ctl->args.operands[0], "", why);
 
 	if (!e && !body)
 		e = args_wrong(why, "the model's name is not UTF-8");
 	if (!e)
-		e = client_request(ctl->client, "PUT", path, body, &reply, why);
-	if (!e && ctl->json)
-		command_print_json(reply);
+		return command_send(ctl, "PUT", path, body, NULL, why);
 	json_decref(body);
-	json_decref(reply);
 	return e;
 }
 

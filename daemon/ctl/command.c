@@ -28,20 +28,25 @@ void command_print_json(const json_t *reply)
 	putchar('\n');
 }
 
+enum err command_send(struct ctl *ctl, const char *method, const char *path, json_t *body,
+        void (*print)(struct ctl *ctl, const json_t *reply), struct why *why)
+{
+	json_t *reply = NULL;
+	enum err e = client_request(ctl->client, method, path, body, &reply, why);
+
+	if (!e && ctl->json)
+		command_print_json(reply);
+	else if (!e && print)
+		print(ctl, reply);
+	json_decref(body);
+	json_decref(reply);
+	return e;
+}
+
 enum err command_show(struct ctl *ctl, const char *path, void (*print)(struct ctl *ctl, const json_t *reply),
         struct why *why)
 {
-	json_t *reply = NULL;
-	enum err e = client_request(ctl->client, "GET", path, NULL, &reply, why);
-
-	if (e)
-		return e;
-	if (ctl->json)
-		command_print_json(reply);
-	else
-		print(ctl, reply);
-	json_decref(reply);
-	return OK;
+	return command_send(ctl, "GET", path, NULL, print, why);
 }
 
 enum err command_list_path(struct ctl *ctl, const char *prefix, char *path, size_t size, struct why *why)
@@ -68,16 +73,10 @@ void command_print_more(const struct ctl *ctl, const json_t *reply)
 
 enum err command_delete(struct ctl *ctl, const char *prefix, const char *id, struct why *why)
 {
-	json_t *reply = NULL;
 	char path[1024];
 	enum err e = command_path(path, sizeof(path), prefix, id, "", why);
 
-	if (!e)
-		e = client_request(ctl->client, "DELETE", path, NULL, &reply, why);
-	if (!e && ctl->json)
-		command_print_json(reply);
-	json_decref(reply);
-	return e;
+	return e ? e : command_send(ctl, "DELETE", path, NULL, NULL, why);
 }
 
 /* Into a draft beside it, so that a file of that name is always whole; for its owner only, as adapters and

@@ -46,6 +46,10 @@ void command_print_json(const json_t *reply);
 /* GET path and print it with print(), or as JSON with --json. */
 enum err command_show(struct ctl *ctl, const char *path, void (*print)(struct ctl *ctl, const json_t *reply),
         struct why *why);
+/* The same for another method: body is sent (released in any case; NULL = none), and what was answered
+ * printed with print() unless that is NULL. */
+enum err command_send(struct ctl *ctl, const char *method, const char *path, json_t *body,
+        void (*print)(struct ctl *ctl, const json_t *reply), struct why *why);
 /* path with the command line's limit and after. */
 enum err command_list_path(struct ctl *ctl, const char *prefix, char *path, size_t size, struct why *why);
 /* Say behind a list that it goes on, and how. */

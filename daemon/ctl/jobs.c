@@ -283,22 +283,18 @@ static enum err run_checkpoints(struct ctl *ctl, struct why *why)
 
 /* ---- verbs ---- */
 
+static void print_change(struct ctl *ctl, const json_t *job)
+{
+	if (!ctl->quiet)
+		fprintf(ctl->out.file, "%s %s\n", command_string(job, "id"), command_string(job, "status"));
+}
+
 static enum err change(struct ctl *ctl, const char *verb, struct why *why)
 {
-	json_t *job = NULL;
 	char path[1024];
 	enum err e = command_path(path, sizeof(path), JOBS "/", ctl->args.operands[0], verb, why);
 
-	if (!e)
-		e = client_request(ctl->client, "POST", path, NULL, &job, why);
-	if (e)
-		return e;
-	if (ctl->json)
-		command_print_json(job);
-	else if (!ctl->quiet)
-		printf("%s %s\n", command_string(job, "id"), command_string(job, "status"));
-	json_decref(job);
-	return OK;
+	return e ? e : command_send(ctl, "POST", path, NULL, print_change, why);
 }
 
 static enum err run_cancel(struct ctl *ctl, struct why *why)

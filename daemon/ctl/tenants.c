@@ -62,25 +62,20 @@ static enum err tenant_body(const struct args *a, json_t **out, struct why *why)
 	return OK;
 }
 
-static enum err run_add(struct ctl *ctl, struct why *why)
+static void print_new_tenant(struct ctl *ctl, const json_t *reply)
 {
-	json_t *body = NULL, *reply = NULL;
-	enum err e = tenant_body(&ctl->args, &body, why);
-
-	if (!e)
-		e = client_request(ctl->client, "POST", TENANTS, body, &reply, why);
-	json_decref(body);
-	if (e)
-		return e;
-	if (ctl->json)
-		command_print_json(reply);
-	else
-		printf("%s\n", command_string(reply, "api_key"));
-	if (!ctl->json && !ctl->quiet && ctl->out.terminal)
+	fprintf(ctl->out.file, "%s\n", command_string(reply, "api_key"));
+	if (!ctl->quiet && ctl->out.terminal)
 		fprintf(ctl->err.file, "This is the key of tenant %s (%s). It is shown only once.\n",
 		        command_string(reply, "name"), command_string(reply, "id"));
-	json_decref(reply);
-	return OK;
+}
+
+static enum err run_add(struct ctl *ctl, struct why *why)
+{
+	json_t *body = NULL;
+	enum err e = tenant_body(&ctl->args, &body, why);
+
+	return e ? e : command_send(ctl, "POST", TENANTS, body, print_new_tenant, why);
 }
 
 /* "-" for the daemon's default, "none", or the number. */
@@ -198,25 +193,18 @@ static enum err run_show(struct ctl *ctl, struct why *why)
 
 static enum err run_limit(struct ctl *ctl, struct why *why)
 {
-	json_t *given = NULL, *body = NULL, *reply = NULL;
+	json_t *given = NULL;
 	char path[1024];
 	enum err e = limits_json(&ctl->args, &given, why);
 
-	if (e)
-		return e;
-	body = json_pack("{s:o}", "limits", given);
-	if (!json_object_size(given))
+	if (!e && !json_object_size(given))
 		e = args_wrong(why, "no limit is given");
 	if (!e)
 		e = tenant_path(ctl, "", path, sizeof(path), why);
 	if (!e)
-		e = client_request(ctl->client, "POST", path, body, &reply, why);
-	if (!e && ctl->json)
-		command_print_json(reply);
-	else if (!e)
-		print_tenant(ctl, reply);
-	json_decref(body);
-	json_decref(reply);
+		return command_send(
+		        ctl, "POST", path, json_pack("{s:o}", "limits", given), print_tenant, why);
+	json_decref(given);
 	return e;
 }
 
@@ -233,22 +221,17 @@ static enum err run_remove(struct ctl *ctl, struct why *why)
 
 /* ---- keys ---- */
 
+static void print_new_key(struct ctl *ctl, const json_t *reply)
+{
+	fprintf(ctl->out.file, "%s\n", command_string(reply, "api_key"));
+}
+
 static enum err run_key_add(struct ctl *ctl, struct why *why)
 {
-	json_t *reply = NULL;
 	char path[1024];
 	enum err e = tenant_path(ctl, "/keys", path, sizeof(path), why);
 
-	if (!e)
-		e = client_request(ctl->client, "POST", path, NULL, &reply, why);
-	if (e)
-		return e;
-	if (ctl->json)
-		command_print_json(reply);
-	else
-		printf("%s\n", command_string(reply, "api_key"));
-	json_decref(reply);
-	return OK;
+	return e ? e : command_send(ctl, "POST", path, NULL, print_new_key, why);
 }
 
 static void print_keys(struct ctl *ctl, const json_t *reply)

@@ -36,21 +36,12 @@ static enum err model_id(struct ctl *ctl, char **id, struct why *why)
 	return *id ? OK : ERR_MEM;
 }
 
-/* POST body, to be printed by print() or as JSON. Releases body. */
+/* POST body, made of the user's texts. Releases it. */
 static enum err ask(struct ctl *ctl, const char *path, json_t *body,
         void (*print)(struct ctl *ctl, const json_t *reply), struct why *why)
 {
-	json_t *reply = NULL;
-	enum err e = body ? client_request(ctl->client, "POST", path, body, &reply, why)
-	                  : args_wrong(why, "the text is not UTF-8");
-
-	if (!e && ctl->json)
-		command_print_json(reply);
-	else if (!e)
-		print(ctl, reply);
-	json_decref(body);
-	json_decref(reply);
-	return e;
+	return body ? command_send(ctl, "POST", path, body, print, why)
+	            : args_wrong(why, "the text is not UTF-8");
 }
 
 /* ---- tokens ---- */

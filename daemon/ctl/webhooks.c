@@ -115,18 +115,12 @@ static enum err set_events(const struct args *a, json_t *body, bool all)
 static enum err post(struct ctl *ctl, const char *id, const char *suffix, json_t *body,
         void (*print)(struct ctl *ctl, const json_t *reply), struct why *why)
 {
-	json_t *reply = NULL;
 	char path[1024] = WEBHOOKS;
 	enum err e = id ? command_path(path, sizeof(path), WEBHOOKS "/", id, suffix, why) : OK;
 
 	if (!e)
-		e = client_request(ctl->client, "POST", path, body, &reply, why);
-	if (!e && ctl->json)
-		command_print_json(reply);
-	else if (!e)
-		print(ctl, reply);
+		return command_send(ctl, "POST", path, body, print, why);
 	json_decref(body);
-	json_decref(reply);
 	return e;
 }
 
