@@ -236,6 +236,13 @@ static enum err ask_together(struct demo *d, struct voice *voices, size_t n)
 
 /* ---- the acts ---- */
 
+static bool is_to_stay(void)
+{
+	const char *keep = getenv("KEEP");
+
+	return keep && strcmp(keep, "1") == 0;
+}
+
 static enum err act_start(struct demo *d)
 {
 	char log[4096];
@@ -244,6 +251,7 @@ static enum err act_start(struct demo *d)
 	snprintf(d->spawn.dir, sizeof(d->spawn.dir), "/tmp/redd-demo-XXXXXX");
 	if (!mkdtemp(d->spawn.dir))
 		return why_set(&d->why, ERR_IO, "no directory could be made in /tmp");
+	d->spawn.outlives = is_to_stay();
 	if (!spawn_start(&d->spawn, NULL)) {
 		spawn_log(&d->spawn, log, sizeof(log));
 		return why_set(&d->why, ERR_IO, "the daemon did not start: %.400s", log);
@@ -380,7 +388,6 @@ static enum err act_sum_up(struct demo *d, double seconds)
 
 static void act_end(struct demo *d, enum err e)
 {
-	const char *keep = getenv("KEEP");
 	char log[4096], command[128];
 
 	if (e) {
@@ -389,7 +396,7 @@ static void act_end(struct demo *d, enum err e)
 		        log);
 	}
 	client_free(d->ctl.client);
-	if (!e && keep && strcmp(keep, "1") == 0) {
+	if (!e && is_to_stay()) {
 		say(d, "\nThe daemon stays up (pid %d): REDD_URL=%s REDD_API_KEY=%s\nState: %s",
 		        (int)d->spawn.pid, d->spawn.url, d->pirates.key, d->spawn.dir);
 		return;

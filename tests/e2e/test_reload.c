@@ -155,6 +155,7 @@ static pid_t start_with(int fd)
 	        out ? out : "build/release", d.spawn.dir, d.spawn.dir);
 	pid = fork();
 	if (pid == 0) {
+		spawn_end_with_parent();
 		dup2(fd, 3);
 		execl("/bin/sh", "sh", "-c", script, NULL);
 		_exit(98);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -15,6 +16,11 @@
 #define READY_TIMEOUT_MS 60000
 #define MAX_ARGS 64
 #define PATH_SIZE 100
+
+void spawn_end_with_parent(void)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
 
 static void child_exec(const struct spawn *s, const char *const *args, const char *notify)
 {
@@ -31,6 +37,8 @@ static void child_exec(const struct spawn *s, const char *const *args, const cha
 	snprintf(log, sizeof(log), "%s/log", s->dir);
 	for (; args && *args && n < MAX_ARGS - 1; args++)
 		argv[n++] = *args;
+	if (!s->outlives)
+		spawn_end_with_parent();
 	fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
 	if (fd < 0 || dup2(fd, STDERR_FILENO) < 0 || dup2(fd, STDOUT_FILENO) < 0)
 		_exit(99);

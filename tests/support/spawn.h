@@ -1,6 +1,7 @@
 /*
  * Start a redd as a child process and wait until it says it is ready, over the socket systemd would give it:
- * nothing polls or sleeps. Used by tests and by the demo. Thread: the owner.
+ * nothing polls or sleeps. It ends with the process that started it, however that ends. Used by tests and by
+ * the demo. Thread: the owner.
  */
 #ifndef REDD_TESTS_SPAWN_H
 #define REDD_TESTS_SPAWN_H
@@ -11,6 +12,7 @@
 
 struct spawn {
 	pid_t pid;     /* 0 = nothing runs */
+	bool outlives; /* it goes on when this process has ended */
 	char dir[64];  /* holds state/, port, log; the caller makes and removes it */
 	char url[128]; /* once ready: "http://127.0.0.1:43121" */
 };
@@ -19,6 +21,8 @@ struct spawn {
  * in DIR/log, and these further arguments (NULL-terminated, or NULL). False when it did not become ready: it
  * is reaped then, if it died. */
 bool spawn_start(struct spawn *s, const char *const *args);
+/* In a child about to exec: end as soon as the parent has. */
+void spawn_end_with_parent(void);
 /* Run it to its end instead: its wait status. */
 int spawn_run(struct spawn *s, const char *const *args);
 /* Send a signal and reap: the wait status. */
