@@ -16,6 +16,7 @@
 #include <curl/curl.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/queue.h>
 #include <unistd.h>
@@ -172,23 +173,30 @@ static void transfer_end(struct webhook_pump *p, struct transfer *t, CURLcode co
 {
 	const struct delivery *d = &t->delivery;
 	int64_t now = clock_now_ms();
+	struct delivery_outcome outcome = {.at = now / 1000};
 	long status = 0;
 	enum err e;
 
 	curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
+	outcome.status = status;
 	if (code == CURLE_OK && status / 100 == 2) {
-		e = store_delivery_drop(p->store, d->seq);
+		e = store_delivery_drop(p->store, d->seq, &outcome);
 	} else {
-		bool last = now / 1000 - d->created_at > GIVE_UP_SECONDS;
+		bool last = now / 1000 - d->created_at > GIVE_UP_SECONDS ||
+		            !strcmp(d->subject, STORE_TEST_SUBJECT);
+		const char *reason = t->refused         ? "the address is not public"
+		                     : code == CURLE_OK ? "it did not answer with 2xx"
+		                                        : curl_easy_strerror(code);
 
 		log_warn("webhook_failed",
 		        "webhook=%s tenant=%s webhook_event=%s job=%s attempt=%lld status=%ld given_up=%s "
 		        "reason=\"%s\"",
 		        d->webhook_id, t->tenant_id, d->event_id, d->subject, (long long)d->attempts + 1,
-		        status, last ? "yes" : "no",
-		        t->refused ? "the address is not public" : curl_easy_strerror(code));
-		e = last ? store_delivery_drop(p->store, d->seq)
-		         : store_delivery_retry(p->store, d->seq, now + retry_delay_ms(d->attempts));
+		        status, last ? "yes" : "no", reason);
+		snprintf(outcome.error, sizeof(outcome.error), "%s", reason);
+		e = last ? store_delivery_drop(p->store, d->seq, &outcome)
+		         : store_delivery_retry(
+		                   p->store, d->seq, now + retry_delay_ms(d->attempts), &outcome);
 	}
 	if (e)
 		log_error("webhook_store_failed", "webhook=%s webhook_event=%s error=%s", d->webhook_id,
@@ -230,7 +238,8 @@ static void look(struct webhook_pump *p)
 			continue;
 		log_error("webhook_not_sent", "webhook=%s webhook_event=%s error=%s", items[i].webhook_id,
 		        items[i].event_id, err_name(failed));
-		e = store_delivery_retry(p->store, items[i].seq, now + retry_delay_ms(items[i].attempts));
+		e = store_delivery_retry(p->store, items[i].seq, now + retry_delay_ms(items[i].attempts),
+		        &(struct delivery_outcome){.at = now / 1000, .error = "it could not be sent"});
 	}
 	mem_free(items);
 	if (e)

@@ -1,8 +1,8 @@
 /*
  * Delivery of what is due to webhooks: one thread, many transfers side by side but one to a webhook at a
  * time. What is not answered with 2xx within ten seconds is tried again for three days, after 1 s, 4 s, 16 s
- * and so on to four hours; redirects count as failures. At least once: receivers tell repeats by webhook-id.
- * Thread: start/stop by one, the rest any; nothing here waits but stop.
+ * and so on to four hours; redirects count as failures; a test is tried once. At least once: receivers tell
+ * repeats by webhook-id. Thread: start/stop by one, the rest any; nothing here waits but stop.
  */
 #ifndef REDD_API_WEBHOOK_PUMP_H
 #define REDD_API_WEBHOOK_PUMP_H

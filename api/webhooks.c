@@ -36,6 +36,17 @@ static bool has_type(const char *types, const char *type)
 	return strstr(types, between) != NULL;
 }
 
+static json_t *last_json(const struct webhook *w)
+{
+	const struct delivery_outcome *o = &w->last;
+
+	if (!o->at)
+		return json_null();
+	return json_pack("{s:s, s:I, s:o, s:o}", "event_id", w->last_event, "created_at", (json_int_t)o->at,
+	        "status", o->status ? json_integer((json_int_t)o->status) : json_null(), "error",
+	        wire_string_or_null(o->error));
+}
+
 static json_t *webhook_json(const struct webhook *w, bool with_secret)
 {
 	char hint[HINT_CHARS + 4];
@@ -45,10 +56,10 @@ static json_t *webhook_json(const struct webhook *w, bool with_secret)
 		if (has_type(w->event_types, event_types[i]))
 			json_array_append_new(types, json_string(event_types[i]));
 	snprintf(hint, sizeof(hint), "...%s", w->secret + strlen(w->secret) - HINT_CHARS);
-	json = json_pack("{s:s, s:s, s:o, s:s, s:o, s:I, s:I, s:s}", "id", w->id, "object",
+	json = json_pack("{s:s, s:s, s:o, s:s, s:o, s:I, s:I, s:s, s:o}", "id", w->id, "object",
 	        "webhook_endpoint", "name", wire_string(w->name), "url", w->url, "event_types", types,
 	        "created_at", (json_int_t)w->created_at, "updated_at", (json_int_t)w->updated_at,
-	        "signing_secret_hint", hint);
+	        "signing_secret_hint", hint, "last_delivery", last_json(w));
 	if (json && with_secret)
 		json_object_set_new(json, "signing_secret", json_string(w->secret));
 	return json;
@@ -221,6 +232,54 @@ static enum exchange_verdict webhooks_rotate(struct exchange *x)
 	return e ? reply_webhook_error(x, e, &why) : reply_webhook(x, &w, true);
 }
 
+/* The type that the body asks for, else the first that w is told of. */
+static enum err test_type(
+        const json_t *body, const struct webhook *w, char out[STORE_EVENT_TYPE_SIZE], struct why *why)
+{
+	const char *asked = NULL;
+	enum err e = wire_get_string(body, "event_type", NULL, &asked, why);
+
+	for (size_t i = 0; !e && i < N_TYPES; i++) {
+		if (!has_type(w->event_types, event_types[i]) ||
+		        (asked && strcmp(asked, event_types[i]) != 0))
+			continue;
+		snprintf(out, STORE_EVENT_TYPE_SIZE, "%s", event_types[i]);
+		return OK;
+	}
+	return e ? e
+	         : why_param(why, ERR_INVALID, "event_type",
+	                   "'event_type' must be one of the webhook's 'event_types'.");
+}
+
+/* A bodyless POST is as good as an empty object. */
+static enum exchange_verdict webhooks_test(struct exchange *x)
+{
+	const char *tenant = exchange_tenant(x)->id, *id = exchange_capture(x, 0);
+	json_t *body = exchange_body(x)->len ? exchange_json(x) : NULL;
+	char type[STORE_EVENT_TYPE_SIZE];
+	struct webhook w = {0};
+	struct delivery d;
+	struct why why = {0};
+	enum err e;
+
+	if (exchange_body(x)->len && !body)
+		return EXCHANGE_DONE;
+	e = store_webhook_get(exchange_store(x), tenant, id, &w);
+	if (!e)
+		e = test_type(body, &w, type, &why);
+	webhook_fini(&w);
+	if (!e)
+		e = store_delivery_test(exchange_store(x), tenant, id, type, &d);
+	if (e == ERR_STATE)
+		why_set(&why, e, "A test of this webhook is under way; ask again when it has ended.");
+	if (e)
+		return reply_webhook_error(x, e, &why);
+	webhook_pump_poke(exchange_api(x)->webhooks);
+	return exchange_reply_json(x, 200,
+	        json_pack("{s:s, s:s, s:I, s:s, s:{s:s}}", "id", d.event_id, "object", "event", "created_at",
+	                (json_int_t)d.created_at, "type", d.type, "data", "id", d.subject));
+}
+
 static enum exchange_verdict webhooks_delete(struct exchange *x)
 {
 	const char *id = exchange_capture(x, 0);
@@ -248,6 +307,7 @@ const struct route webhooks_routes[] = {
         {"POST", "/v1/webhook_endpoints/{}", ROUTE_TENANT, webhooks_update},
         {"DELETE", "/v1/webhook_endpoints/{}", ROUTE_TENANT, webhooks_delete},
         {"POST", "/v1/webhook_endpoints/{}/rotate_secret", ROUTE_TENANT, webhooks_rotate},
+        {"POST", "/v1/webhook_endpoints/{}/test", ROUTE_TENANT, webhooks_test},
         {"GET", "/v1/webhook_event_types", ROUTE_TENANT, webhooks_types},
         {NULL, NULL, ROUTE_OPEN, NULL},
 };

@@ -5,6 +5,7 @@
 #include "storage/webhook.h"
 
 #include <stdio.h>
+#include <string.h>
 
 enum err delivery_insert(struct db *db, const struct job *job, enum job_status ended)
 {
@@ -94,39 +95,127 @@ enum err store_delivery_due(
 	return err;
 }
 
-struct delivery_retry {
+struct delivery_end {
 	int64_t seq, due_ms;
+	const struct delivery_outcome *outcome;
 };
 
-static enum err write_retry(struct db *db, void *arg)
+static enum err outcome_set(struct db *db, const struct delivery_end *end)
 {
-	const struct delivery_retry *r = arg;
 	struct query q;
 
-	query_start(&q, db, "UPDATE delivery SET attempts = attempts + 1, due_at = ? WHERE seq = ?");
-	query_bind_int(&q, r->due_ms);
-	query_bind_int(&q, r->seq);
+	query_start(&q, db,
+	        "UPDATE webhook SET last_at = ?1, last_status = ?2, last_error = ?3, last_event = d.event_id"
+	        " FROM (SELECT webhook_id, event_id FROM delivery WHERE seq = ?4) AS d"
+	        " WHERE id = d.webhook_id");
+	query_bind_int(&q, end->outcome->at);
+	query_bind_int(&q, end->outcome->status);
+	query_bind_text(&q, end->outcome->error);
+	query_bind_int(&q, end->seq);
 	return query_run(&q);
 }
 
-enum err store_delivery_retry(struct store *s, int64_t seq, int64_t due_ms)
+static enum err write_retry(struct db *db, void *arg)
 {
-	struct delivery_retry r = {seq, due_ms};
+	const struct delivery_end *end = arg;
+	struct query q;
+	enum err err = outcome_set(db, end);
 
-	return writer_call(s->writer, write_retry, &r);
+	if (err)
+		return err;
+	query_start(&q, db, "UPDATE delivery SET attempts = attempts + 1, due_at = ? WHERE seq = ?");
+	query_bind_int(&q, end->due_ms);
+	query_bind_int(&q, end->seq);
+	return query_run(&q);
+}
+
+enum err store_delivery_retry(
+        struct store *s, int64_t seq, int64_t due_ms, const struct delivery_outcome *outcome)
+{
+	struct delivery_end end = {.seq = seq, .due_ms = due_ms, .outcome = outcome};
+
+	return writer_call(s->writer, write_retry, &end);
 }
 
 static enum err write_drop(struct db *db, void *arg)
 {
-	const int64_t *seq = arg;
+	const struct delivery_end *end = arg;
 	struct query q;
+	enum err err = outcome_set(db, end);
 
+	if (err)
+		return err;
 	query_start(&q, db, "DELETE FROM delivery WHERE seq = ?");
-	query_bind_int(&q, *seq);
+	query_bind_int(&q, end->seq);
 	return query_run(&q);
 }
 
-enum err store_delivery_drop(struct store *s, int64_t seq)
+enum err store_delivery_drop(struct store *s, int64_t seq, const struct delivery_outcome *outcome)
 {
-	return writer_call(s->writer, write_drop, &seq);
+	struct delivery_end end = {.seq = seq, .outcome = outcome};
+
+	return writer_call(s->writer, write_drop, &end);
+}
+
+/* ---- tests ---- */
+
+struct delivery_test {
+	const char *tenant_id;
+	struct delivery delivery;
+};
+
+/* ERR_EMPTY: none. */
+static enum err test_find(struct db *db, const char *webhook_id)
+{
+	struct query q;
+	enum err row, err;
+
+	query_start(&q, db,
+	        "SELECT 1 FROM delivery WHERE webhook_id = ? AND subject = '" STORE_TEST_SUBJECT "' LIMIT 1");
+	query_bind_text(&q, webhook_id);
+	row = query_next(&q);
+	err = query_end(&q);
+	return err ? err : row;
+}
+
+static enum err write_test(struct db *db, void *arg)
+{
+	struct delivery_test *t = arg;
+	struct query q;
+	enum err err = test_find(db, t->delivery.webhook_id);
+
+	if (err != ERR_EMPTY)
+		return err ? err : ERR_STATE;
+	query_start(&q, db,
+	        "INSERT INTO delivery (webhook_id, event_id, type, subject, created_at, due_at)"
+	        " SELECT id, ?1, ?2, ?3, ?4, ?5 FROM webhook WHERE id = ?6 AND tenant_id = ?7");
+	query_bind_text(&q, t->delivery.event_id);
+	query_bind_text(&q, t->delivery.type);
+	query_bind_text(&q, t->delivery.subject);
+	query_bind_int(&q, t->delivery.created_at);
+	query_bind_int(&q, clock_now_ms());
+	query_bind_text(&q, t->delivery.webhook_id);
+	query_bind_text(&q, t->tenant_id);
+	err = query_run(&q);
+	return !err && !db_changed(db) ? ERR_NOT_FOUND : err;
+}
+
+enum err store_delivery_test(struct store *s, const char *tenant_id, const char *webhook_id, const char *type,
+        struct delivery *out)
+{
+	struct delivery_test t = {.tenant_id = tenant_id,
+	        .delivery = {.subject = STORE_TEST_SUBJECT, .created_at = store_now()}};
+	enum err err;
+
+	if (!text_fits(webhook_id, sizeof(t.delivery.webhook_id)) ||
+	        !text_fits(type, sizeof(t.delivery.type)))
+		return ERR_NOT_FOUND;
+	strcpy(t.delivery.webhook_id, webhook_id);
+	strcpy(t.delivery.type, type);
+	err = random_id("evt_", STORE_ID_CHARS, t.delivery.event_id);
+	if (!err)
+		err = writer_call(s->writer, write_test, &t);
+	if (!err)
+		*out = t.delivery;
+	return err;
 }

@@ -11,8 +11,9 @@ SCHEMA(schema_001, "storage/schema/001-initial.sql");
 SCHEMA(schema_002, "storage/schema/002-alias.sql");
 SCHEMA(schema_003, "storage/schema/003-webhook.sql");
 SCHEMA(schema_004, "storage/schema/004-work.sql");
+SCHEMA(schema_005, "storage/schema/005-webhook-last.sql");
 
-static const char *const schema[] = {schema_001, schema_002, schema_003, schema_004};
+static const char *const schema[] = {schema_001, schema_002, schema_003, schema_004, schema_005};
 
 #define N_SCHEMA (sizeof(schema) / sizeof(schema[0]))
 

@@ -335,6 +335,14 @@ enum err store_alias_delete(struct store *s, const char *tenant_id, const char *
 
 #define STORE_SECRET_SIZE 64
 #define STORE_EVENT_TYPE_SIZE 32 /* "fine_tuning.job.succeeded" */
+#define STORE_DELIVERY_ERROR_SIZE 64
+
+/* How an attempt to reach a webhook went. */
+struct delivery_outcome {
+	int64_t at;                            /* unix seconds; 0 = there has been none */
+	int64_t status;                        /* answered over HTTP; 0 = nothing was */
+	char error[STORE_DELIVERY_ERROR_SIZE]; /* "" = the event arrived */
+};
 
 struct webhook {
 	char id[STORE_ID_SIZE]; /* "we_..." */
@@ -346,6 +354,8 @@ struct webhook {
 	char *name;
 	char *url;
 	char *event_types; /* each between blanks: " fine_tuning.job.failed fine_tuning.job.succeeded " */
+	char last_event[STORE_ID_SIZE]; /* whose delivery ended last; "" = none has been tried */
+	struct delivery_outcome last;
 };
 void webhook_fini(struct webhook *w);
 void webhook_list_free(struct webhook *items, size_t n);
@@ -377,10 +387,18 @@ enum err store_delivery_due(
         struct store *s, int64_t now_ms, size_t limit, struct delivery **items, size_t *n, int64_t *next_ms);
 /* The webhook of a delivery. ERR_NOT_FOUND: it was deleted meanwhile. */
 enum err store_delivery_webhook(struct store *s, const char *webhook_id, struct webhook *out);
-/* An attempt failed: try again at due_ms. */
-enum err store_delivery_retry(struct store *s, int64_t seq, int64_t due_ms);
+/* An attempt ended so, which its webhook keeps, and failed: try again at due_ms. */
+enum err store_delivery_retry(
+        struct store *s, int64_t seq, int64_t due_ms, const struct delivery_outcome *outcome);
 /* It arrived, or will not be tried again. */
-enum err store_delivery_drop(struct store *s, int64_t seq);
+enum err store_delivery_drop(struct store *s, int64_t seq, const struct delivery_outcome *outcome);
+
+/* The subject of an event that tells of nothing: it is tried once. */
+#define STORE_TEST_SUBJECT "ftjob-test"
+/* Make such an event of this type due at once to one webhook. ERR_NOT_FOUND: it is not the tenant's;
+ * ERR_STATE: one is due to it already. */
+enum err store_delivery_test(struct store *s, const char *tenant_id, const char *webhook_id, const char *type,
+        struct delivery *out);
 
 /* ---- checkpoints ---- */
 

@@ -5,7 +5,8 @@
 #include <string.h>
 
 #define WEBHOOK_COLUMNS                                                                                      \
-	"id, tenant_id, secret, old_secret, old_until, created_at, updated_at, name, url, event_types"
+	"id, tenant_id, secret, old_secret, old_until, created_at, updated_at, name, url, event_types,"      \
+	" last_event, last_at, last_status, last_error"
 
 static void webhook_read(struct query *q, void *item)
 {
@@ -21,6 +22,10 @@ static void webhook_read(struct query *q, void *item)
 	w->name = query_text(q);
 	w->url = query_text(q);
 	w->event_types = query_text(q);
+	query_array(q, w->last_event, sizeof(w->last_event));
+	w->last.at = query_int(q);
+	w->last.status = query_int(q);
+	query_array(q, w->last.error, sizeof(w->last.error));
 }
 
 void webhook_fini(struct webhook *w)

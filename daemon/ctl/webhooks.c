@@ -20,6 +20,11 @@ static const struct args_option change_options[] = {
         {NULL, 0, NULL, NULL},
 };
 
+static const struct args_option test_options[] = {
+        {"event", 0, "TYPE", "An event of this type: succeeded, failed or cancelled."},
+        {NULL, 0, NULL, NULL},
+};
+
 static const struct args_option rotate_options[] = {
         {"keep-old", 0, NULL, "Sign with the old secret too, for a day."},
         {NULL, 0, NULL, NULL},
@@ -64,6 +69,22 @@ static void print_webhooks(struct ctl *ctl, const json_t *reply)
 	command_print_more(ctl, reply);
 }
 
+/* "2026-11-25 19:30, answered 500: it did not answer with 2xx". */
+static void print_last(struct ctl *ctl, const json_t *last)
+{
+	int64_t status = command_integer(last, "status");
+	const char *error = command_string(last, "error");
+	char when[20], answered[24] = "", text[160];
+
+	if (!json_is_object(last))
+		return;
+	command_time(command_integer(last, "created_at"), when);
+	if (status)
+		snprintf(answered, sizeof(answered), ", answered %d", (int)status);
+	snprintf(text, sizeof(text), "%s%s%s%s", when, answered, *error ? ": " : "", error);
+	command_print_field(ctl, "last event", text);
+}
+
 static void print_webhook(struct ctl *ctl, const json_t *webhook)
 {
 	char text[128];
@@ -76,6 +97,12 @@ static void print_webhook(struct ctl *ctl, const json_t *webhook)
 	command_print_field(ctl, "secret", command_string(webhook, "signing_secret_hint"));
 	command_time(command_integer(webhook, "created_at"), text);
 	command_print_field(ctl, "created", text);
+	print_last(ctl, json_object_get(webhook, "last_delivery"));
+}
+
+static void print_event(struct ctl *ctl, const json_t *event)
+{
+	fprintf(ctl->out.file, "%s\n", command_string(event, "id"));
 }
 
 /* A new secret is the result; the rest, on request. */
@@ -89,6 +116,12 @@ static void print_secret(struct ctl *ctl, const json_t *webhook)
 
 /* ---- asking ---- */
 
+/* "failed" by its full name. */
+static json_t *full_name(const char *event)
+{
+	return strchr(event, '.') ? json_string(event) : json_sprintf("fine_tuning.job.%s", event);
+}
+
 /* Every --event by its full name into body; all of them when there is none and all is said. */
 static enum err set_events(const struct args *a, json_t *body, bool all)
 {
@@ -98,12 +131,10 @@ static enum err set_events(const struct args *a, json_t *body, bool all)
 	enum err e = list ? OK : ERR_MEM;
 
 	for (size_t i = 0; !e && (event = args_nth(a, "event", i)); i++)
-		if (json_array_append_new(list, strchr(event, '.')
-		                                        ? json_string(event)
-		                                        : json_sprintf("fine_tuning.job.%s", event)) < 0)
+		if (json_array_append_new(list, full_name(event)) < 0)
 			e = ERR_MEM;
 	for (size_t i = 0; !e && all && !args_text(a, "event") && i < 3; i++)
-		if (json_array_append_new(list, json_sprintf("fine_tuning.job.%s", every[i])) < 0)
+		if (json_array_append_new(list, full_name(every[i])) < 0)
 			e = ERR_MEM;
 	if (!e && json_array_size(list) && json_object_set(body, "event_types", list) < 0)
 		e = ERR_MEM;
@@ -173,6 +204,16 @@ static enum err run_rotate(struct ctl *ctl, struct why *why)
 	return body ? post(ctl, ctl->args.operands[0], "/rotate_secret", body, print_secret, why) : ERR_MEM;
 }
 
+static enum err run_test(struct ctl *ctl, struct why *why)
+{
+	const char *event = args_text(&ctl->args, "event");
+	json_t *body = json_object();
+
+	if (event)
+		(void)json_object_set_new(body, "event_type", full_name(event));
+	return body ? post(ctl, ctl->args.operands[0], "/test", body, print_event, why) : ERR_MEM;
+}
+
 static enum err run_delete(struct ctl *ctl, struct why *why)
 {
 	return command_delete(ctl, WEBHOOKS "/", ctl->args.operands[0], why);
@@ -189,6 +230,9 @@ const struct command webhook_commands[] = {
                 1, false, run_change},
         {"webhook rotate", "WEBHOOK", "Give a webhook a new secret and print it", NULL, rotate_options, 1, 1,
                 false, run_rotate},
+        {"webhook test", "WEBHOOK", "Send a webhook a signed event that tells of nothing, and print its id",
+                "It is tried once; how that went is what \"webhook show\" then says of the last event.",
+                test_options, 1, 1, false, run_test},
         {"webhook delete", "WEBHOOK", "Delete a webhook and what is due to it", NULL, NULL, 1, 1, false,
                 run_delete},
         {0},

@@ -278,6 +278,85 @@ static void test_what_never_arrives_is_given_up(void **state)
 	close(fd);
 }
 
+/* The member last_delivery of the only webhook there is; json_decref() it. */
+static json_t *last_delivery(struct edge *e)
+{
+	struct answer a = http_call(&e->d, e->key, "GET", WEBHOOKS, NULL);
+	json_t *last = json_incref(
+	        json_object_get(json_array_get(json_object_get(a.json, "data"), 0), "last_delivery"));
+
+	answer_fini(&a);
+	return last;
+}
+
+static void expect_last(struct edge *e, json_int_t status, const char *error)
+{
+	json_t *last = last_delivery(e);
+
+	assert_int_equal(json_integer_value(json_object_get(last, "status")), status);
+	assert_true(json_integer_value(json_object_get(last, "created_at")) > 0);
+	if (error)
+		assert_string_equal(text_of(last, "error"), error);
+	else
+		assert_true(json_is_null(json_object_get(last, "error")));
+	json_decref(last);
+}
+
+static void test_a_test_is_signed_and_tried_once(void **state)
+{
+	struct edge *e = *state;
+	char url[64], webhook[STORE_ID_SIZE], path[128], id[64];
+	json_t *body = json_pack("{s:s}", "event_type", all_types[1]), *none;
+	int fd = receiver_open(url);
+	struct answer a;
+	struct buf b;
+
+	make_webhook(e, url, webhook);
+	none = last_delivery(e);
+	assert_true(json_is_null(none));
+	snprintf(path, sizeof(path), WEBHOOKS "/%s/test", webhook);
+	a = http_call(&e->d, e->key, "POST", path, NULL);
+	assert_int_equal(a.status, 200);
+	assert_string_equal(text_of(a.json, "type"), all_types[0]);
+	snprintf(id, sizeof(id), "webhook-id: %s\r\n", text_of(a.json, "id"));
+	answer_fini(&a);
+	expect_error(http_call(&e->d, e->key, "POST", path, NULL), 400, "invalid_request_error", NULL, NULL,
+	        "under way");
+	b = receive(fd, "500 Oops");
+	expect_in(&b, id);
+	expect_in(&b, "webhook-signature: v1,");
+	expect_in(&b, "\"data\":{\"id\":\"ftjob-test\"}");
+	await_attempts(e, -1); /* and not again */
+	expect_last(e, 500, "it did not answer with 2xx");
+	buf_fini(&b);
+	a = http_call(&e->d, e->key, "POST", path, body);
+	assert_string_equal(text_of(a.json, "type"), all_types[1]);
+	answer_fini(&a);
+	b = receive(fd, "200 OK");
+	expect_in(&b, all_types[1]);
+	await_attempts(e, -1);
+	expect_last(e, 200, NULL);
+	buf_fini(&b);
+	json_decref(body);
+	json_decref(none);
+	close(fd);
+}
+
+static void test_a_test_is_of_what_the_webhook_is_told(void **state)
+{
+	struct edge *e = *state;
+	json_t *body = json_pack("{s:s}", "event_type", "fine_tuning.job.paused");
+	char webhook[STORE_ID_SIZE], path[128];
+
+	make_webhook(e, "https://example.org/", webhook);
+	snprintf(path, sizeof(path), WEBHOOKS "/%s/test", webhook);
+	expect_error(http_call(&e->d, e->key, "POST", path, body), 400, "invalid_request_error", "event_type",
+	        NULL, NULL);
+	expect_error(http_call(&e->d, e->key, "POST", WEBHOOKS "/we_none/test", NULL), 404, "not_found_error",
+	        "id", NULL, NULL);
+	json_decref(body);
+}
+
 static void test_private_addresses_are_not_connected_to(void **state)
 {
 	struct edge *e = *state;
@@ -289,6 +368,7 @@ static void test_private_addresses_are_not_connected_to(void **state)
 	end_job(e, job);
 	await_attempts(e, 1);
 	assert_int_equal(poll(&incoming, 1, 0), 0);
+	expect_last(e, 0, "the address is not public");
 	close(fd);
 }
 
@@ -305,6 +385,10 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(
 	                test_what_failed_is_tried_again_with_the_same_id, setup_private, teardown),
 	        cmocka_unit_test_setup_teardown(test_what_never_arrives_is_given_up, setup_private, teardown),
+	        cmocka_unit_test_setup_teardown(
+	                test_a_test_is_signed_and_tried_once, setup_private, teardown),
+	        cmocka_unit_test_setup_teardown(
+	                test_a_test_is_of_what_the_webhook_is_told, edge_setup, teardown),
 	        cmocka_unit_test_setup_teardown(
 	                test_private_addresses_are_not_connected_to, edge_setup, teardown),
 	};

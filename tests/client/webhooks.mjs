@@ -73,6 +73,19 @@ export async function webhooks(test, world) {
     there.close();
     await client.delete(`/webhook_endpoints/${hook.id}`);
   });
+  await test('a test event is signed for unwrap()', async () => {
+    const there = await receiver();
+    const hook = await create({ name: 'all', url: there.url, event_types: types });
+    const sent = await client.post(`/webhook_endpoints/${hook.id}/test`, { body: { event_type: types[1] } });
+    const { headers, body } = await there.next('ftjob-test');
+    assert.equal(headers['webhook-id'], sent.id);
+    if (client.webhooks) {
+      assert.deepEqual(await client.webhooks.unwrap(body, headers, hook.signing_secret), sent);
+      assert.equal(sent.type, types[1]);
+    }
+    there.close();
+    await client.delete(`/webhook_endpoints/${hook.id}`);
+  });
   if (!client.webhooks?.create) return;
   await test("the client's own calls manage endpoints", async () => {
     const hook = await client.webhooks.create({ name: 'a', url: 'https://example.org/', event_types: types });

@@ -36,6 +36,22 @@ static void expect_due(struct fixture *f, int64_t now_ms, size_t n, int64_t next
 	mem_free(items);
 }
 
+static const struct delivery_outcome arrived = {.at = 77, .status = 204},
+                                     failed = {.at = 66, .status = 500, .error = "no"};
+
+static void expect_last(
+        struct fixture *f, const char *webhook_id, const char *event_id, const struct delivery_outcome *o)
+{
+	struct webhook w;
+
+	assert_int_equal(store_webhook_get(f->s, f->ann.id, webhook_id, &w), OK);
+	assert_string_equal(w.last_event, event_id);
+	assert_int_equal(w.last.at, o->at);
+	assert_int_equal(w.last.status, o->status);
+	assert_string_equal(w.last.error, o->error);
+	webhook_fini(&w);
+}
+
 static void test_webhooks_are_their_tenants_alone(void **state)
 {
 	struct fixture *f = *state;
@@ -104,7 +120,7 @@ static void test_an_end_is_due_to_those_who_asked(void **state)
 	assert_string_equal(d.subject, id);
 	assert_int_equal(d.created_at, NOW_MS / 1000);
 	assert_int_equal(strncmp(d.event_id, "evt_", 4), 0);
-	assert_int_equal(store_delivery_drop(f->s, d.seq), OK);
+	assert_int_equal(store_delivery_drop(f->s, d.seq, &arrived), OK);
 	end_job(f, JOB_FAILED, id);
 	expect_due(f, NOW_MS, 2, INT64_MAX, NULL);
 	webhook_fini(&all);
@@ -126,10 +142,12 @@ static void test_what_is_due_survives_and_is_retried_in_its_time(void **state)
 	fixture_reopen(f);
 	expect_due(f, NOW_MS + 1, 1, INT64_MAX, &first); /* one at a time, the oldest first */
 	assert_string_equal(first.subject, ids[0]);
-	assert_int_equal(store_delivery_retry(f->s, first.seq, NOW_MS + 5000), OK);
+	assert_int_equal(store_delivery_retry(f->s, first.seq, NOW_MS + 5000, &failed), OK);
+	expect_last(f, w.id, first.event_id, &failed);
 	expect_due(f, NOW_MS + 1, 1, NOW_MS + 5000, &d);
 	assert_string_equal(d.subject, ids[1]);
-	assert_int_equal(store_delivery_drop(f->s, d.seq), OK);
+	assert_int_equal(store_delivery_drop(f->s, d.seq, &arrived), OK);
+	expect_last(f, w.id, d.event_id, &arrived);
 	expect_due(f, NOW_MS + 4999, 0, NOW_MS + 5000, NULL);
 	expect_due(f, NOW_MS + 5000, 1, INT64_MAX, &d);
 	assert_int_equal(d.attempts, 1);
@@ -140,6 +158,28 @@ static void test_what_is_due_survives_and_is_retried_in_its_time(void **state)
 	assert_int_equal(store_webhook_delete(f->s, f->ann.id, w.id), OK);
 	expect_due(f, NOW_MS + 5000, 0, INT64_MAX, NULL);
 	assert_int_equal(store_delivery_webhook(f->s, d.webhook_id, &same), ERR_NOT_FOUND);
+	webhook_fini(&w);
+}
+
+static void test_one_test_is_due_at_a_time(void **state)
+{
+	struct fixture *f = *state;
+	struct webhook w;
+	struct delivery made, d;
+
+	make_webhook(f, &f->ann, ALL_TYPES, &w);
+	expect_last(f, w.id, "", &(struct delivery_outcome){0});
+	assert_int_equal(store_delivery_test(f->s, f->bob.id, w.id, "any", &made), ERR_NOT_FOUND);
+	assert_int_equal(store_delivery_test(f->s, f->ann.id, "we_none", "any", &made), ERR_NOT_FOUND);
+	expect_due(f, NOW_MS, 0, INT64_MAX, NULL);
+	assert_int_equal(store_delivery_test(f->s, f->ann.id, w.id, "any", &made), OK);
+	expect_due(f, NOW_MS, 1, INT64_MAX, &d);
+	assert_string_equal(d.event_id, made.event_id);
+	assert_string_equal(d.subject, STORE_TEST_SUBJECT);
+	assert_string_equal(d.type, "any");
+	assert_int_equal(store_delivery_test(f->s, f->ann.id, w.id, "any", &made), ERR_STATE);
+	assert_int_equal(store_delivery_drop(f->s, d.seq, &arrived), OK);
+	assert_int_equal(store_delivery_test(f->s, f->ann.id, w.id, "any", &made), OK);
 	webhook_fini(&w);
 }
 
@@ -166,6 +206,7 @@ int main(void)
 	        STORE_TEST(test_a_tenant_has_so_many_at_most),
 	        STORE_TEST(test_an_end_is_due_to_those_who_asked),
 	        STORE_TEST(test_what_is_due_survives_and_is_retried_in_its_time),
+	        STORE_TEST(test_one_test_is_due_at_a_time),
 	        STORE_TEST(test_with_the_tenant_go_its_webhooks),
 	};
 

@@ -305,6 +305,11 @@ static void test_webhooks_are_managed(void **state)
 	assert_int_equal(shell("redctl webhook change %s", id), 2);
 	assert_int_equal(shell("redctl webhook rotate %s --keep-old", id), 0);
 	assert_memory_equal(out, "whsec_", 6);
+	assert_int_equal(
+	        shell("redctl webhook test %s --event failed", id), 1); /* not told of these any more */
+	expect_err("event_types");
+	assert_int_equal(shell("redctl webhook test %s --event succeeded", id), 0);
+	assert_memory_equal(out, "evt_", 4);
 	assert_int_equal(shell("redctl webhook delete %s && redctl webhook show %s", id, id), 1);
 	assert_int_equal(shell("redctl webhook add x ftp://example.com"), 1);
 }
