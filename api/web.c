@@ -37,6 +37,7 @@ static const char policy[] =
 	F(choose_js, "choose.js", JS)                                                                        \
 	F(classify_js, "classify.js", JS)                                                                    \
 	F(dialog_js, "dialog.js", JS)                                                                        \
+	F(blend_js, "blend.js", JS)                                                                          \
 	F(dom_js, "dom.js", JS)                                                                              \
 	F(example_js, "example.js", JS)                                                                      \
 	F(format_js, "format.js", JS)                                                                        \
@@ -51,7 +52,8 @@ static const char policy[] =
 	F(standing_js, "standing.js", JS)                                                                    \
 	F(stream_js, "stream.js", JS)                                                                        \
 	F(submit_js, "submit.js", JS)                                                                        \
-	F(tenants_js, "tenants.js", JS)
+	F(tenants_js, "tenants.js", JS)                                                                      \
+	F(webhooks_js, "webhooks.js", JS)
 
 #define EMBED(symbol, name, type)                                                                            \
 	__asm__(".pushsection .rodata\nweb_" #symbol ":\n\t.incbin \"api/web/" name "\"\nweb_" #symbol       \

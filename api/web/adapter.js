@@ -1,5 +1,5 @@
 // What an adapter edits, as a form: positions, parts, layers.
-import {field, h} from "./dom.js";
+import {checks, field, h} from "./dom.js";
 
 // "0-3, 7" to [0,1,2,3,7]; "" and "all" to "all". Throws on anything else.
 export function parseLayers(text) {
@@ -12,22 +12,6 @@ export function parseLayers(text) {
     for (let i = Number(m[1]); i <= Number(m[2] ?? m[1]); i++) out.add(i);
   }
   return [...out].sort((a, b) => a - b);
-}
-
-function checks(legend, items, hint) {
-  const boxes = items.map(([value, label, on]) => ({
-    value,
-    box: h("input", {type: "checkbox", checked: on}),
-    label,
-  }));
-  const element = h(
-    "fieldset",
-    {class: "field"},
-    h("legend", {}, legend),
-    boxes.map((b) => h("label", {class: "check"}, b.box, b.label)),
-    hint ? h("p", {class: "hint"}, hint) : null,
-  );
-  return {element, values: () => boxes.filter((b) => b.box.checked).map((b) => b.value)};
 }
 
 // {element, value()}: undefined when it is redd's default.

@@ -9,6 +9,7 @@ import {showModel, showModels} from "./models.js";
 import {showPlayground} from "./playground.js";
 import {leave, load, needsKey, session, signIn} from "./session.js";
 import {showTenants} from "./tenants.js";
+import {showWebhooks} from "./webhooks.js";
 
 const sections = [
   {path: "jobs", title: "Jobs", for: "tenant", show: showJobs},
@@ -19,6 +20,7 @@ const sections = [
     show: (m, args, s) => (args.length ? showModel : showModels)(m, args, s),
   },
   {path: "playground", title: "Playground", for: "tenant", show: showPlayground},
+  {path: "webhooks", title: "Webhooks", for: "tenant", show: showWebhooks},
   {path: "tenants", title: "Tenants", for: "admin", show: showTenants},
 ];
 

@@ -100,6 +100,23 @@ export function select(options, value, props = {}) {
   return e;
 }
 
+// Boxes under a legend, of [value, label, checked].
+export function checks(legend, items, hint) {
+  const boxes = items.map(([value, label, on]) => ({
+    value,
+    box: h("input", {type: "checkbox", checked: on}),
+    label,
+  }));
+  const element = h(
+    "fieldset",
+    {class: "field"},
+    h("legend", {}, legend),
+    boxes.map((b) => h("label", {class: "check"}, b.box, b.label)),
+    hint ? h("p", {class: "hint"}, hint) : null,
+  );
+  return {element, values: () => boxes.filter((b) => b.box.checked).map((b) => b.value)};
+}
+
 export function copyButton(text, what) {
   return action(
     "Copy",

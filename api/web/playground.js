@@ -1,5 +1,6 @@
 // One prompt, two answers side by side as they are made: the base's and an adapter's, at any strength.
 import {complete} from "./api.js";
+import {Blend} from "./blend.js";
 import {choices, strengthSlider} from "./choose.js";
 import {showClassify} from "./classify.js";
 import {announce, field, h, notice, select, setText} from "./dom.js";
@@ -113,6 +114,7 @@ class Playground {
       "text",
     );
     this.strength = strengthSlider();
+    this.blend = new Blend(() => this.blended());
     this.sampling = sampling();
     this.hint = h("p", {class: "hint", aria: {live: "polite"}});
     this.base = new Answer(session.base ? session.base.id : "base");
@@ -136,6 +138,7 @@ class Playground {
         field("Adapter", this.model),
         session.base?.kind === "causal" ? field("As", this.mode) : null,
         this.strength.element,
+        this.blend.elements,
       ),
       this.sampling.element,
       h(
@@ -178,6 +181,7 @@ class Playground {
     this.model.append(...options);
     if (!options.length) {
       this.tuned.element.hidden = this.strength.element.hidden = true;
+      this.blend.offer([], "");
       setText(this.hint, "There is no adapter yet; only the base answers.");
       return;
     }
@@ -187,12 +191,18 @@ class Playground {
 
   async chosen() {
     const option = this.model.selectedOptions[0];
-    this.tuned.name(option.textContent);
+    this.blend.offer(this.model.options, option.value);
+    this.tuned.name(this.blend.name(option.textContent));
     this.examples = await examplesOf(option.dataset.model, this.signal).catch(() => []);
     this.example.hidden = !this.examples.length;
     if (this.examples.length) this.mode.value = this.examples[0].mode;
     if (this.examples.length && !this.prompt.value) this.useExample(0);
     this.checkShape();
+  }
+
+  blended() {
+    this.tuned.name(this.blend.name(this.model.selectedOptions[0].textContent));
+    if (this.ran) this.runTuned();
   }
 
   useExample(i = Math.floor(Math.random() * this.examples.length)) {
@@ -239,7 +249,11 @@ class Playground {
     const [path, body] = this.request(this.model.value);
     const both = Promise.all([
       this.baseDone,
-      this.tuned.run(path, {...body, adapter_strength: this.strength.value()}, this.signal),
+      this.tuned.run(
+        path,
+        {...body, ...this.blend.fields(body.model), adapter_strength: this.strength.value()},
+        this.signal,
+      ),
     ]);
     await this.busy(both);
     const [base, tuned] = await both;

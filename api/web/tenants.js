@@ -1,7 +1,7 @@
 // For the admin: tenants, their limits and keys. A key is shown once, when it is made.
-import {all, del, get, post} from "./api.js";
+import {all, blob, del, get, post} from "./api.js";
 import {ask, confirm, confirmByName} from "./dialog.js";
-import {action, copyButton, field, h, notice} from "./dom.js";
+import {action, copyButton, field, h, notice, save} from "./dom.js";
 import {bytes, count, time} from "./format.js";
 import {needsKey} from "./session.js";
 
@@ -213,6 +213,32 @@ function createForm(changed) {
   return form;
 }
 
+function backupCard() {
+  return h(
+    "section",
+    {class: "card"},
+    h("h2", {}, "Backup"),
+    h(
+      "p",
+      {class: "muted"},
+      "The whole state as it is at this moment: every tenant's files, jobs, adapters and keys' hashes. Keep it as safe as the machine. ",
+      h("code", {}, "redd --restore FILE"),
+      " makes a state of it.",
+    ),
+    h(
+      "div",
+      {class: "buttons"},
+      action("Download a backup", async () => {
+        notice("Copying the state; this takes a moment.");
+        save(
+          await blob("/v1/admin/backup"),
+          `redd-${new Date().toISOString().slice(0, 19).replaceAll(":", "")}.tar`,
+        );
+      }),
+    ),
+  );
+}
+
 export function showTenants(main, args, signal) {
   const list = h("ul", {class: "plain items"});
   const changed = async () => {
@@ -220,6 +246,9 @@ export function showTenants(main, args, signal) {
     list.replaceChildren(...tenants.map((t) => tenantCard(t, changed, signal)));
     if (!tenants.length) list.append(h("li", {class: "muted"}, "None yet."));
   };
-  main.append(h("h1", {tabindex: "-1"}, "Tenants"), h("div", {class: "stack"}, createForm(changed), list));
+  main.append(
+    h("h1", {tabindex: "-1"}, "Tenants"),
+    h("div", {class: "stack"}, createForm(changed), list, backupCard()),
+  );
   changed().catch((e) => e.name !== "AbortError" && notice(e.message, true));
 }

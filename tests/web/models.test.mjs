@@ -82,6 +82,49 @@ test("base and adapter answer side by side as they write; strength 0 is the base
   await tab.close();
 });
 
+test("a second adapter is blended in by its share", async () => {
+  const other = (await train("clerk", rows(40), 2, ["ffn"])).fine_tuned_model;
+  const prompt = "Tell me about the old bridge.\n";
+  const asked = async (weight) =>
+    (
+      await daemon.call(key, "POST", "/v1/completions", {
+        model,
+        prompt,
+        max_tokens: 128,
+        temperature: 0,
+        adapters: [
+          {model, weight: 1 - weight},
+          {model: other, weight},
+        ],
+      })
+    ).json.choices[0].text;
+  const tab = await open(browser, daemon.url, key);
+  const {page} = tab;
+  const answer = async () => {
+    await page.getByText("Both answers are there.").waitFor({state: "attached"});
+    await page.waitForFunction(() => document.querySelectorAll(".output")[1].ariaBusy === "false");
+    return (await page.locator(".output").allTextContents())[1];
+  };
+  await tab.go("playground/" + encodeURIComponent(model));
+  await page.waitForFunction(() => document.querySelector("textarea").value.length > 0);
+  await page.getByLabel("Prompt").fill(prompt);
+  const share = page.getByLabel("Its share");
+  assert.ok(await share.isHidden());
+  await page.getByLabel("Blended with").selectOption(other);
+  await page.getByRole("button", {name: "Run"}).click();
+  assert.equal(await answer(), await asked(0.5));
+  await page.getByRole("heading", {name: / and clerk/}).waitFor();
+  await tab.fit("playground-blend");
+  await share.focus();
+  await page.keyboard.press("End");
+  assert.equal(await share.getAttribute("aria-valuetext"), "100 %");
+  await page.waitForFunction(
+    (text) => document.querySelectorAll(".output")[1].textContent === text,
+    await asked(1),
+  );
+  await tab.close();
+});
+
 test("the map shows each edited layer", async () => {
   const tab = await open(browser, daemon.url, key);
   const {page} = tab;

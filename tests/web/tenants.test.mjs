@@ -1,5 +1,6 @@
 // The admin's part: tenants made, their keys shown once and revoked, tenants removed for good.
 import assert from "node:assert/strict";
+import fs from "node:fs";
 import {after, before, test} from "node:test";
 
 import {launch, open, screens} from "./browser.mjs";
@@ -15,6 +16,20 @@ before(async () => {
 after(async () => {
   await browser?.close();
   await daemon?.stop();
+});
+
+test("the state is backed up into a file", async () => {
+  const tab = await open(browser, daemon.url, daemon.adminKey);
+  const {page} = tab;
+  const saved = page.waitForEvent("download");
+  await page.getByRole("button", {name: "Download a backup"}).click();
+  const download = await saved;
+  assert.match(download.suggestedFilename(), /^redd-\d{4}-\d\d-\d\dT\d{6}\.tar$/);
+  const tar = fs.readFileSync(await download.path());
+  assert.equal(tar.subarray(257, 262).toString(), "ustar");
+  assert.ok(tar.includes("SQLite format 3"));
+  await tab.fit("backup");
+  await tab.close();
 });
 
 for (const screen of Object.keys(screens)) {

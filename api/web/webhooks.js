@@ -1,0 +1,164 @@
+// Webhooks: who is told when a job ends. A secret is shown once, when it is made.
+import {all, del, get, post} from "./api.js";
+import {ask, confirm} from "./dialog.js";
+import {action, checks, copyButton, field, h, notice, setText} from "./dom.js";
+import {time} from "./format.js";
+
+const LOOK_MS = 400;
+const LOOKS = 40;
+const types = ["succeeded", "failed", "cancelled"].map((end) => ["fine_tuning.job." + end, end, true]);
+
+function at(webhook) {
+  return `/v1/webhook_endpoints/${webhook.id}`;
+}
+
+function showSecret(webhook) {
+  return ask(
+    `The secret of ${webhook.name}`,
+    h(
+      "div",
+      {},
+      h("p", {}, "Messages are signed with it, as OpenAI's clients check them. It is shown this once."),
+      h(
+        "p",
+        {class: "copyable secret"},
+        h("code", {tabindex: "0"}, webhook.signing_secret),
+        copyButton(() => webhook.signing_secret, "Secret"),
+      ),
+    ),
+    [{label: "I have it", value: true, class: "primary"}],
+  );
+}
+
+function lastText(last) {
+  if (!last) return "Nothing was sent yet.";
+  const answered = last.status ? ` It answered ${last.status}.` : "";
+  return last.error
+    ? `The last event, ${time(last.created_at)}, did not arrive: ${last.error}.${answered}`
+    : `The last event arrived, ${time(last.created_at)}.${answered}`;
+}
+
+// Send a test and wait until its outcome is there: tests are tried once.
+async function test(webhook, signal) {
+  const sent = await post(`${at(webhook)}/test`);
+  for (let i = 0; i < LOOKS; i++) {
+    const now = await get(at(webhook), signal);
+    if (now.last_delivery?.event_id === sent.id) return now;
+    await new Promise((done) => setTimeout(done, LOOK_MS));
+  }
+  return get(at(webhook), signal);
+}
+
+function webhookCard(webhook, changed, signal) {
+  const last = h("p", {class: "meta muted", aria: {live: "polite"}}, lastText(webhook.last_delivery));
+  const told = webhook.event_types.map((t) => t.split(".").pop()).join(", ");
+  return h(
+    "li",
+    {class: "card item webhook"},
+    h(
+      "div",
+      {},
+      h("h3", {}, webhook.name),
+      h("p", {class: "meta"}, h("code", {}, webhook.url)),
+      h("p", {class: "meta muted"}, `Told of jobs that ${told}; its secret ends in ${webhook.signing_secret_hint}`),
+      last,
+    ),
+    h(
+      "div",
+      {class: "buttons"},
+      action(
+        "Test",
+        async () => {
+          setText(last, "Sending…");
+          try {
+            webhook = await test(webhook, signal);
+          } finally {
+            setText(last, lastText(webhook.last_delivery));
+          }
+        },
+        {aria: {label: `Test ${webhook.name}`}},
+      ),
+      action(
+        "New secret",
+        async () => {
+          const yes = await confirm(
+            `A new secret for ${webhook.name}?`,
+            "The old one signs too for a day, so that the receiver can change in peace.",
+            "Make it",
+          );
+          if (!yes) return;
+          const made = await post(`${at(webhook)}/rotate_secret`, {keep_old_secret_active_for_24_hours: true});
+          await changed();
+          await showSecret(made);
+        },
+        {aria: {label: `New secret for ${webhook.name}`}},
+      ),
+      action(
+        "Delete",
+        async () => {
+          const yes = await confirm(
+            `Delete the webhook ${webhook.name}?`,
+            "It is told of no job any more, and not of those that have ended but could not be told.",
+            "Delete",
+          );
+          if (!yes) return;
+          await del(at(webhook));
+          notice(`The webhook ${webhook.name} is deleted.`);
+          await changed();
+        },
+        {class: "danger", aria: {label: `Delete the webhook ${webhook.name}`}},
+      ),
+    ),
+  );
+}
+
+function createForm(changed) {
+  const name = h("input", {required: true, maxlength: "64", autocomplete: "off", placeholder: "pipeline"});
+  const url = h("input", {
+    required: true,
+    type: "url",
+    autocomplete: "off",
+    spellcheck: "false",
+    placeholder: "https://example.com/jobs",
+  });
+  const events = checks("Tell of jobs that", types);
+  const form = h(
+    "form",
+    {class: "card"},
+    h("h2", {}, "New webhook"),
+    h("div", {class: "fields"}, field("Name", name), field("Address", url)),
+    events.element,
+    h("div", {class: "buttons"}, h("button", {class: "primary"}, "Create webhook")),
+  );
+  form.addEventListener("submit", async (e) => {
+    e.preventDefault();
+    try {
+      const made = await post("/v1/webhook_endpoints", {
+        name: name.value,
+        url: url.value,
+        event_types: events.values(),
+      });
+      name.value = url.value = "";
+      await changed();
+      await showSecret(made);
+    } catch (failure) {
+      notice(failure.message, true);
+    }
+  });
+  return form;
+}
+
+export function showWebhooks(main, args, signal) {
+  const list = h("ul", {class: "plain items"});
+  const changed = async () => {
+    const webhooks = await all("/v1/webhook_endpoints", signal);
+    list.replaceChildren(...webhooks.map((w) => webhookCard(w, changed, signal)));
+    if (!webhooks.length) list.append(h("li", {class: "muted"}, "None yet."));
+  };
+  main.append(
+    h("h1", {tabindex: "-1"}, "Webhooks"),
+    h("p", {class: "muted"}, "Addresses of yours that are told when a job ends, so that nothing has to ask."),
+    h("div", {class: "stack"}, createForm(changed), list),
+  );
+  changed().catch((e) => e.name !== "AbortError" && notice(e.message, true));
+}
