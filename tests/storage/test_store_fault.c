@@ -156,6 +156,83 @@ static void test_job_create_survives_every_failed_allocation_of_sqlite(void **st
 	fault_loop(*state, &sqlites, &job_create);
 }
 
+/* ---- where a job stands ---- */
+
+static char queued[STORE_ID_SIZE];
+
+static void place_prepare(struct fixture *f)
+{
+	sql(f, "DELETE FROM job");
+	make_job(f, queued);
+}
+
+static enum err place_run(struct fixture *f)
+{
+	struct job_place place = {.position = 77, .tokens_left = 77};
+	enum err err = store_job_place(f->s, queued, &place);
+
+	if (err)
+		assert_true(place.position == 77 && place.tokens_left == 77);
+	else
+		assert_int_equal(place.position, 0);
+	return err;
+}
+
+static void place_check(struct fixture *f, bool done)
+{
+	(void)f;
+	(void)done;
+}
+
+static const struct subject place = {place_prepare, place_run, place_check, 2};
+
+static void test_place_survives_every_failed_allocation_of_sqlite(void **state)
+{
+	fault_loop(*state, &sqlites, &place);
+}
+
+/* ---- a test of a webhook ---- */
+
+static char tested[STORE_ID_SIZE];
+
+static void webhook_prepare(struct fixture *f)
+{
+	struct webhook in = {
+	        .name = (char *)"w", .url = (char *)"u", .event_types = (char *)" a ", .secret = "s"};
+	struct webhook w;
+
+	sql(f, "DELETE FROM webhook");
+	memcpy(in.tenant_id, f->ann.id, sizeof(in.tenant_id));
+	assert_int_equal(store_webhook_create(f->s, &in, 1, &w), OK);
+	memcpy(tested, w.id, sizeof(tested));
+	webhook_fini(&w);
+}
+
+static enum err webhook_run(struct fixture *f)
+{
+	struct delivery d = {.seq = 77};
+	enum err err = store_delivery_test(f->s, f->ann.id, tested, "a", &d);
+
+	if (err)
+		assert_int_equal(d.seq, 77);
+	return err;
+}
+
+static void webhook_check(struct fixture *f, bool done)
+{
+	struct delivery d;
+
+	assert_int_equal(sql(f, "SELECT count(*) FROM delivery"), done);
+	assert_int_equal(store_delivery_test(f->s, f->ann.id, tested, "a", &d), done ? ERR_STATE : OK);
+}
+
+static const struct subject webhook = {webhook_prepare, webhook_run, webhook_check, 2};
+
+static void test_webhook_test_survives_every_failed_allocation_of_sqlite(void **state)
+{
+	fault_loop(*state, &sqlites, &webhook);
+}
+
 /* ---- files ---- */
 
 static void file_prepare(struct fixture *f)
@@ -390,6 +467,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        STORE_TEST(test_job_create_survives_every_failed_allocation),
 	        STORE_TEST(test_job_create_survives_every_failed_allocation_of_sqlite),
+	        STORE_TEST(test_place_survives_every_failed_allocation_of_sqlite),
+	        STORE_TEST(test_webhook_test_survives_every_failed_allocation_of_sqlite),
 	        STORE_TEST(test_file_survives_every_failed_allocation),
 	        STORE_TEST(test_file_survives_every_failed_allocation_of_sqlite),
 	        STORE_TEST(test_success_survives_every_failed_allocation),
