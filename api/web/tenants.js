@@ -221,7 +221,8 @@ function backupCard() {
     h(
       "p",
       {class: "muted"},
-      "The whole state as it is at this moment: every tenant's files, jobs, adapters and keys' hashes. Keep it as safe as the machine. ",
+      "The whole state as it is at this moment: every tenant's files, jobs, adapters and keys' hashes. ",
+      "Keep it as safe as the machine. ",
       h("code", {}, "redd --restore FILE"),
       " makes a state of it.",
     ),

@@ -30,12 +30,16 @@ function showSecret(webhook) {
   );
 }
 
-function lastText(last) {
-  if (!last) return "Nothing was sent yet.";
-  const answered = last.status ? ` It answered ${last.status}.` : "";
-  return last.error
-    ? `The last event, ${time(last.created_at)}, did not arrive: ${last.error}.${answered}`
-    : `The last event arrived, ${time(last.created_at)}.${answered}`;
+// How its last delivery went.
+function lastWords(webhook) {
+  const last = webhook.last_delivery;
+  if (!last) return ["Nothing was sent yet."];
+  return [
+    last.error ? `The last event did not arrive: ${last.error}.` : "The last event arrived.",
+    last.status ? ` It answered ${last.status}, ` : " ",
+    time(last.created_at),
+    ".",
+  ];
 }
 
 // Send a test and wait until its outcome is there: tests are tried once.
@@ -50,8 +54,8 @@ async function test(webhook, signal) {
 }
 
 function webhookCard(webhook, changed, signal) {
-  const last = h("p", {class: "meta muted", aria: {live: "polite"}}, lastText(webhook.last_delivery));
-  const told = webhook.event_types.map((t) => t.split(".").pop()).join(", ");
+  const last = h("p", {class: "meta muted", aria: {live: "polite"}}, lastWords(webhook));
+  const told = webhook.event_types.map((t) => t.split(".").pop()).join(" or ");
   return h(
     "li",
     {class: "card item webhook"},
@@ -60,7 +64,11 @@ function webhookCard(webhook, changed, signal) {
       {},
       h("h3", {}, webhook.name),
       h("p", {class: "meta"}, h("code", {}, webhook.url)),
-      h("p", {class: "meta muted"}, `Told of jobs that ${told}; its secret ends in ${webhook.signing_secret_hint}`),
+      h(
+        "p",
+        {class: "meta muted"},
+        `Told of jobs that ${told}. Its secret ends in ${webhook.signing_secret_hint}`,
+      ),
       last,
     ),
     h(
@@ -73,7 +81,7 @@ function webhookCard(webhook, changed, signal) {
           try {
             webhook = await test(webhook, signal);
           } finally {
-            setText(last, lastText(webhook.last_delivery));
+            last.replaceChildren(...lastWords(webhook));
           }
         },
         {aria: {label: `Test ${webhook.name}`}},
@@ -87,7 +95,9 @@ function webhookCard(webhook, changed, signal) {
             "Make it",
           );
           if (!yes) return;
-          const made = await post(`${at(webhook)}/rotate_secret`, {keep_old_secret_active_for_24_hours: true});
+          const made = await post(`${at(webhook)}/rotate_secret`, {
+            keep_old_secret_active_for_24_hours: true,
+          });
           await changed();
           await showSecret(made);
         },
@@ -157,8 +167,17 @@ export function showWebhooks(main, args, signal) {
   };
   main.append(
     h("h1", {tabindex: "-1"}, "Webhooks"),
-    h("p", {class: "muted"}, "Addresses of yours that are told when a job ends, so that nothing has to ask."),
-    h("div", {class: "stack"}, createForm(changed), list),
+    h(
+      "div",
+      {class: "stack"},
+      h(
+        "p",
+        {class: "muted"},
+        "Addresses of yours that are told when a job ends, so that nothing has to ask.",
+      ),
+      createForm(changed),
+      list,
+    ),
   );
   changed().catch((e) => e.name !== "AbortError" && notice(e.message, true));
 }

@@ -77,6 +77,7 @@ export async function open(browser, url, key, screen = "light") {
     async fit(name) {
       const wider = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       assert.equal(wider, 0, `${name} on ${screen} is ${wider} px wider than the screen`);
+      assert.doesNotMatch(await page.locator("body").innerText(), /\[object |\bundefined\b/);
       await page.evaluate(axeSource);
       const {violations} = await page.evaluate((r) => axe.run(document, {runOnly: r}), rules);
       const said = violations.map(

@@ -40,7 +40,7 @@ test("labelled texts become a classifier, and the playground asks it", async () 
   await start.click();
   await page.getByRole("link", {name: "Try it", exact: true}).click();
   await page.getByRole("heading", {name: "Playground"}).waitFor();
-  await page.waitForFunction(() => document.querySelector("textarea").value.length > 0);
+  await page.waitForFunction(() => document.querySelector("textarea")?.value);
   assert.match(await page.getByLabel("Text", {exact: true}).inputValue(), /^a /);
   await page.getByRole("button", {name: "Classify"}).click();
   await page.locator(".probs li").nth(1).waitFor();

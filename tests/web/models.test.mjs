@@ -53,7 +53,7 @@ test("base and adapter answer side by side as they write; strength 0 is the base
   const {page} = tab;
   await tab.go("playground/" + encodeURIComponent(model));
   const prompt = page.getByLabel("Prompt");
-  await page.waitForFunction(() => document.querySelector("textarea").value.length > 0);
+  await page.waitForFunction(() => document.querySelector("textarea")?.value);
   assert.match(await prompt.inputValue(), /\n$/);
   await prompt.fill("Tell me about the old bridge.");
   await page.getByText("trained on prompts that end with a line break").waitFor();
@@ -106,7 +106,7 @@ test("a second adapter is blended in by its share", async () => {
     return (await page.locator(".output").allTextContents())[1];
   };
   await tab.go("playground/" + encodeURIComponent(model));
-  await page.waitForFunction(() => document.querySelector("textarea").value.length > 0);
+  await page.waitForFunction(() => document.querySelector("textarea")?.value);
   await page.getByLabel("Prompt").fill(prompt);
   const share = page.getByLabel("Its share");
   assert.ok(await share.isHidden());

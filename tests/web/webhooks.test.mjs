@@ -1,4 +1,5 @@
-// Webhooks: made, tested against a receiver that takes them and one that does not, given a new secret, deleted.
+// Webhooks: made, tested against a receiver that takes them and one that does not, given a new secret,
+// deleted.
 import assert from "node:assert/strict";
 import http from "node:http";
 import {after, before, test} from "node:test";
@@ -52,17 +53,17 @@ for (const screen of Object.keys(screens)) {
     assert.ok(!(await page.content()).includes(secret), "the secret is shown once");
 
     const card = page.locator(".webhook", {hasText: name});
-    await card.getByText("Told of jobs that succeeded, failed;").waitFor();
+    await card.getByText("Told of jobs that succeeded or failed.").waitFor();
     await card.getByText("Nothing was sent yet.").waitFor();
     status = 200;
     await card.getByRole("button", {name: "Test " + name}).click();
-    await card.getByText(/The last event arrived, .* It answered 200\./).waitFor();
+    await card.getByText(/The last event arrived\. It answered 200, .*\./).waitFor();
     const {headers, event} = heard.at(-1);
     assert.equal(event.type, "fine_tuning.job.succeeded");
     assert.match(headers["webhook-signature"], /^v1,/);
     status = 503;
     await card.getByRole("button", {name: "Test " + name}).click();
-    await card.getByText(/did not arrive: .* It answered 503\./).waitFor();
+    await card.getByText(/did not arrive: .* It answered 503, .*\./).waitFor();
     await tab.fit("webhooks");
 
     await card.getByRole("button", {name: "New secret for " + name}).click();
