@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -75,11 +76,48 @@ static void test_a_daemon_that_is_to_stay_does(void **state)
 	daemon_fini(&d);
 }
 
+/* All that the script starts holds the pipe's other end: it is closed when all have ended. */
+static void test_a_killed_test_leaves_nothing_of_its_script_behind(void **state)
+{
+	char dir[] = "/tmp/redd-orphans-XXXXXX", script[64], output[64], word[8];
+	struct pollfd p = {.events = POLLIN};
+	int alive[2];
+	pid_t parent;
+	FILE *f;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	snprintf(script, sizeof(script), "%s/script", dir);
+	snprintf(output, sizeof(output), "%s/output", dir);
+	assert_int_equal(pipe(alive), 0);
+	f = fopen(script, "we");
+	assert_non_null(f);
+	fprintf(f, "trap '' TERM; sleep 1000 & echo here >&%d; sleep 1000", alive[1]);
+	assert_int_equal(fclose(f), 0);
+	parent = fork();
+	if (parent == 0) {
+		spawn_script(dir, script, output);
+		_exit(0);
+	}
+	close(alive[1]);
+	assert_int_equal(read(alive[0], word, 5), 5);
+	kill(parent, SIGKILL);
+	assert_int_equal(waitpid(parent, NULL, 0), parent);
+	p.fd = alive[0];
+	assert_int_equal(poll(&p, 1, PATIENCE_MS), 1);
+	assert_int_equal(read(alive[0], word, 1), 0);
+	close(alive[0]);
+	unlink(script);
+	unlink(output);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_a_killed_test_leaves_no_daemon_behind),
 	        cmocka_unit_test(test_a_daemon_that_is_to_stay_does),
+	        cmocka_unit_test(test_a_killed_test_leaves_nothing_of_its_script_behind),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

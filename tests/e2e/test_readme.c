@@ -10,20 +10,17 @@
  */
 #include "core/buf.h"
 #include "tests/support/network.h"
+#include "tests/support/spawn.h"
 
 #include <ctype.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <regex.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -132,8 +129,7 @@ static const char prelude[] =
         "for f in pirate clerk; do head -n 4 \"$ROOT/tests/demo/$f.jsonl\" >tests/demo/$f.jsonl; done\n"
         "ln -sfn \"$ROOT/tests/goldens/llama3\" models/my-llama\n"
         "ln -sfn \"$ROOT/tests/goldens/roberta\" models/roberta-base\n"
-        "trap 'kill $! 2>/dev/null; wait' EXIT\n"
-        "trap 'exit 99' TERM\n";
+        "trap 'kill $! 2>/dev/null; wait' EXIT\n";
 
 struct walk {
 	char root[PATH_MAX], out[PATH_MAX], dir[64];
@@ -245,13 +241,12 @@ static void put_prelude(struct buf *script)
 		put(script, "export REDD_URL=$URL\n");
 }
 
-/* Run it in the test's directory to its end, what it says into `said`. Dies with the test. */
+/* Run it in the test's directory to its end, what it says into `said`. */
 static int shell(struct buf *script, struct buf *said)
 {
 	char path[128], output[128];
 	FILE *f;
-	int status = -1;
-	pid_t pid;
+	int status;
 
 	snprintf(path, sizeof(path), "%s/script", w.dir);
 	snprintf(output, sizeof(output), "%s/output", w.dir);
@@ -259,19 +254,7 @@ static int shell(struct buf *script, struct buf *said)
 	assert_non_null(f);
 	assert_int_equal(fwrite(script->data, 1, script->len, f), script->len);
 	assert_int_equal(fclose(f), 0);
-	pid = fork();
-	if (pid == 0) {
-		int fd = open(output, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600);
-
-		setpgid(0, 0);
-		prctl(PR_SET_PDEATHSIG, SIGTERM);
-		if (chdir(w.dir) < 0 || dup2(fd, STDOUT_FILENO) < 0 || dup2(fd, STDERR_FILENO) < 0)
-			_exit(99);
-		execl("/bin/sh", "sh", path, NULL);
-		_exit(98);
-	}
-	waitpid(pid, &status, 0);
-	kill(-pid, SIGKILL); /* what it left */
+	status = spawn_script(w.dir, path, output);
 	assert_int_equal(buf_read_file(said, output, 1 << 24), OK);
 	return status;
 }

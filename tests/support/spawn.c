@@ -121,6 +121,46 @@ int spawn_run(struct spawn *s, const char *const *args)
 	return status;
 }
 
+static void end_group(int sig)
+{
+	(void)sig;
+	kill(0, SIGKILL);
+}
+
+/* The head of a group of processes, which lives for nothing but to end it. */
+static void child_script(const char *dir, const char *script, const char *output)
+{
+	int fd = open(output, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600), status = 0;
+	pid_t pid;
+
+	setpgid(0, 0);
+	signal(SIGTERM, end_group);
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (chdir(dir) < 0 || dup2(fd, STDOUT_FILENO) < 0 || dup2(fd, STDERR_FILENO) < 0)
+		_exit(99);
+	pid = fork();
+	if (pid == 0) {
+		execl("/bin/sh", "sh", script, NULL);
+		_exit(98);
+	}
+	waitpid(pid, &status, 0);
+	_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 97);
+}
+
+int spawn_script(const char *dir, const char *script, const char *output)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		child_script(dir, script, output);
+	if (pid > 0) {
+		waitpid(pid, &status, 0);
+		kill(-pid, SIGKILL); /* what it left */
+	}
+	return status;
+}
+
 int spawn_signal(struct spawn *s, int sig)
 {
 	int status = -1;

@@ -23,6 +23,9 @@ struct spawn {
 bool spawn_start(struct spawn *s, const char *const *args);
 /* In a child about to exec: end as soon as the parent has. */
 void spawn_end_with_parent(void);
+/* Run a shell script in dir to its end, what it prints into the file `output`: its wait status. All processes
+ * that it started end with it, and with this process. */
+int spawn_script(const char *dir, const char *script, const char *output);
 /* Run it to its end instead: its wait status. */
 int spawn_run(struct spawn *s, const char *const *args);
 /* Send a signal and reap: the wait status. */
