@@ -246,14 +246,11 @@ $(BENCHES): $(OUT)/bench/%: $(OUT)/obj/tests/bench/%.o $(call obj,$(TEST_SUPPORT
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PKG_ALL)) $(LDLIBS) -lm
 
-# One source makes the kernels of every level. The portable and AVX2 ones are sanitized, the latter by calls, as gcc takes
-# over a minute with all of it inlined; AVX-512's, which few machines that check can run, are not.
-ifeq ($(VARIANT),asan)
-$(OUT)/obj/worker/math/simd_avx2.o: private SANITIZE := -fsanitize=address \
-	--param asan-instrumentation-with-call-threshold=0 -fno-omit-frame-pointer
-endif
+# One source makes the kernels of every level: sanitizers watch the portable ones, which the tests of every kernel run too.
+# The others keep their speed, without which training under a sanitizer takes minutes.
 ifneq ($(filter asan tsan,$(VARIANT)),)
-$(OUT)/obj/worker/math/simd_avx512%.o: private SANITIZE :=
+$(OUT)/obj/worker/math/simd_avx%.o: private SANITIZE :=
+$(OUT)/obj/worker/math/simd_avx%.o: private CFLAGS := -O2 -g1
 endif
 
 ifeq ($(VARIANT),fuzz)

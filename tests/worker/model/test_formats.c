@@ -206,8 +206,8 @@ static void test_training_computes_with_what_the_weights_stand_for(void **state)
 }
 
 /* Rows rounded to bf16 lose what their 8 bits of mantissa cost, where the processor multiplies pairs of bf16;
- * on others nothing. */
-static void bf16_training(const char *family)
+ * on others nothing. most: of the gradients' length; more where rectifiers switch by it. */
+static void bf16_training(const char *family, double most)
 {
 	struct twins t;
 	size_t n;
@@ -220,7 +220,7 @@ static void bf16_training(const char *family)
 	model_train_bf16(t.narrow);
 	grads = gradients(t.narrow, &n, &loss);
 	off = residual(grads, twin, n);
-	if (rounds ? !(off > 0 && off < 0.03) || !(fabs(loss - twin_loss) < 0.005 * fabs(twin_loss))
+	if (rounds ? !(off > 0 && off < most) || !(fabs(loss - twin_loss) < 0.005 * fabs(twin_loss))
 	           : memcmp(grads, twin, n * sizeof(*grads)) != 0 || loss != twin_loss)
 		fail_msg("%s, %s: loss %.9g, not %.9g; gradients off by %.3g", family,
 		        cpu_level_name(cpu_level()), loss, twin_loss, off);
@@ -236,9 +236,9 @@ static void test_training_in_bf16_is_near(void **state)
 		cpu_init(level);
 		if (cpu_level() != level)
 			continue;
-		bf16_training("gpt2");
-		bf16_training("llama2");
-		bf16_training("t5");
+		bf16_training("gpt2", 0.03);
+		bf16_training("llama2", 0.03);
+		bf16_training("t5", 0.1);
 	}
 	cpu_init(CPU_BEST);
 }
