@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#define HUGE_PAGE ((size_t)2 << 20)
 #define MEM_ALIGNMENT 64
 
 static atomic_long fail_countdown;
@@ -58,14 +59,32 @@ void *mem_realloc(void *p, size_t n, size_t size)
 	return realloc(p, bytes ? bytes : 1);
 }
 
+static void *aligned(size_t n, size_t size, size_t alignment, size_t *bytes)
+{
+	if (!mem_mul(n, size, bytes) || *bytes > SIZE_MAX - alignment || fail_now())
+		return NULL;
+	*bytes = (*bytes + MEM_ALIGNMENT - 1) / MEM_ALIGNMENT * MEM_ALIGNMENT;
+	return aligned_alloc(alignment, *bytes ? *bytes : MEM_ALIGNMENT);
+}
+
 void *mem_aligned(size_t n, size_t size)
 {
 	size_t bytes;
 
-	if (!mem_mul(n, size, &bytes) || bytes > SIZE_MAX - MEM_ALIGNMENT || fail_now())
-		return NULL;
-	bytes = (bytes + MEM_ALIGNMENT - 1) / MEM_ALIGNMENT * MEM_ALIGNMENT;
-	return aligned_alloc(MEM_ALIGNMENT, bytes ? bytes : MEM_ALIGNMENT);
+	return aligned(n, size, MEM_ALIGNMENT, &bytes);
+}
+
+void *mem_huge(size_t n, size_t size)
+{
+	size_t bytes;
+	void *p;
+
+	if (!mem_mul(n, size, &bytes) || bytes < 2 * HUGE_PAGE)
+		return mem_aligned(n, size);
+	p = aligned(n, size, HUGE_PAGE, &bytes);
+	if (p)
+		(void)madvise(p, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* a wish */
+	return p;
 }
 
 void *mem_dup(const void *p, size_t n)

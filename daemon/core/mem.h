@@ -8,12 +8,15 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* n * size bytes, zeroed; NULL when memory is short or the product overflows. n == 0 gives a valid pointer. */
+/* n * size bytes, zeroed; NULL when memory is short or the product overflows. n == 0 gives a valid pointer.
+ */
 void *mem_calloc(size_t n, size_t size);
 /* Grow or shrink to n * size bytes; what is new is not zeroed. On failure NULL, and p stays as it was. */
 void *mem_realloc(void *p, size_t n, size_t size);
 /* 64-byte aligned and not zeroed, for vectors; NULL on failure or overflow. */
 void *mem_aligned(size_t n, size_t size);
+/* The same; large ones on huge pages where the system gives them, for what is read over and over. */
+void *mem_huge(size_t n, size_t size);
 /* Copies; NULL on failure. mem_strdup(NULL) is NULL. */
 char *mem_strdup(const char *s);
 void *mem_dup(const void *p, size_t n);

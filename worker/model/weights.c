@@ -5,7 +5,8 @@
 #include "worker/model/weights.h"
 
 #include "core/mem.h"
-#include "worker/math/vec.h"
+#include "worker/math/cpu.h"
+#include "worker/model/pack.h"
 #include "worker/model/relative.h"
 #include "worker/model/shards.h"
 
@@ -18,8 +19,8 @@
 /* Of a tensor larger than all samples together, so many evenly spaced pieces enter the fingerprint. */
 #define HASH_SAMPLES 16
 #define HASH_SAMPLE_BYTES 4096
-/* Outputs of a matrix converted at a time. */
-#define PACK_ROWS (4 * MATRIX_PANEL)
+/* Matrices are packed by as many threads at most: more wait for memory. */
+#define MAX_PACK_THREADS 16
 
 struct weight_files {
 	struct shards *shards; /* owned */
@@ -33,6 +34,7 @@ struct loader {
 	const struct arch *arch;
 	struct weight_files *files;
 	enum matrix_format format;
+	struct pack *pack;
 	struct hash *hash;
 	uint64_t n_params, n_bytes;
 	struct why *why;
@@ -99,7 +101,7 @@ static enum err converted_new(struct weight_files *f, size_t n, size_t size, voi
 		f->converted = list;
 		f->cap_converted = cap;
 	}
-	p = mem_aligned(n, size);
+	p = mem_huge(n, size);
 	if (!p)
 		return ERR_MEM;
 	f->converted[f->n_converted++] = p;
@@ -175,62 +177,22 @@ static enum err floats_load(struct loader *l, const char *name, size_t rows, siz
 
 /* ---- matrices ---- */
 
-/* Rows (n,cols) of a matrix from row `begin` on; `turned` (cols,n) is scratch for those stored (in,out). */
-static enum err rows_read(const struct tensor *t, size_t rows, size_t cols, bool transposed, size_t begin,
-        size_t n, float *turned, float *out)
-{
-	enum err e = OK;
-
-	if (!transposed)
-		return tensor_read_f32(t, begin * cols, n * cols, out);
-	for (size_t k = 0; !e && k < cols; k++)
-		e = tensor_read_f32(t, k * rows + begin, n, turned + k * n);
-	if (!e)
-		vec_transpose(cols, n, turned, out);
-	return e;
-}
-
-/* Outputs begin .. begin + n - 1 of m, from a tensor as rows_read() has it, into data. */
-static enum err rows_pack(const struct tensor *t, const struct matrix *m, bool transposed, size_t begin,
-        size_t n, float *turned, float *some, void *data)
-{
-	const char *rows = (const char *)t->data + begin * m->n_in * sizeof(uint16_t);
-	enum err e;
-
-	if (m->format == MATRIX_BF16 && t->type == TENSOR_BF16 && !transposed && m->n_in % 2 == 0 &&
-	        (uintptr_t)t->data % sizeof(uint32_t) == 0) {
-		matrix_pack_bf16(m, begin, n, rows, data);
-		return OK;
-	}
-	e = rows_read(t, m->n_out, m->n_in, transposed, begin, n, turned, some);
-	if (!e)
-		matrix_pack(m, begin, n, some, data);
-	return e;
-}
-
-/* A matrix (rows, cols) from a tensor that was taken; with `transposed` it is stored (cols, rows). */
+/* A matrix (rows, cols) from a tensor that was taken; with `transposed` it is stored (cols, rows). Filled at
+ * the end of loading at the latest. */
 static enum err matrix_from(struct loader *l, const struct tensor *t, size_t rows, size_t cols,
         bool transposed, struct matrix *out)
 {
 	struct matrix m = {.format = l->format, .n_out = rows, .n_in = cols};
 	size_t n_bytes = matrix_bytes(m.format, rows, cols);
-	float *some = mem_aligned(PACK_ROWS * cols, sizeof(*some));
-	float *turned = mem_aligned(transposed ? PACK_ROWS * cols : 1, sizeof(*turned));
 	void *data;
-	enum err e = some && turned ? converted_new(l->files, n_bytes, 1, &data) : ERR_MEM;
+	enum err e = converted_new(l->files, n_bytes, 1, &data);
 
-	for (size_t n, begin = 0; !e && begin < rows; begin += n) {
-		n = rows - begin < PACK_ROWS ? rows - begin : PACK_ROWS;
-		e = rows_pack(t, &m, transposed, begin, n, turned, some, data);
-	}
-	if (!e)
-		m.data = data;
+	if (e)
+		return e;
+	m.data = data;
 	l->n_bytes += n_bytes;
 	*out = m;
-	mem_free(some);
-	mem_free(turned);
-	shards_forget(t);
-	return e;
+	return pack_add(l->pack, t, transposed, &m, data);
 }
 
 static enum err matrix_load(
@@ -458,7 +420,12 @@ enum err weights_open(const char *dir, const struct arch *arch, enum matrix_form
 	l.files = w.files;
 	e = shards_open(dir, &w.files->shards, why);
 	if (!e)
+		e = pack_start(cpu_count() < MAX_PACK_THREADS ? cpu_count() : MAX_PACK_THREADS, &l.pack);
+	if (!e)
 		e = tensors_load(&l, &w);
+	if (!e)
+		e = pack_finish(l.pack);
+	pack_stop(l.pack);
 	if (e)
 		goto fail;
 	w.n_params = l.n_params;
