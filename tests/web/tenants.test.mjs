@@ -50,6 +50,7 @@ for (const screen of Object.keys(screens)) {
     assert.equal(await page.evaluate(() => navigator.clipboard.readText()), key);
     await tab.fit("tenant-key");
     await dialog.getByRole("button", {name: "I have it"}).click();
+    await dialog.waitFor({state: "detached"});
     assert.equal((await daemon.call(key, "GET", "/v1/models")).status, 200);
     assert.ok(!(await page.content()).includes(key), "the key is shown once");
 

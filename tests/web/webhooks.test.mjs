@@ -50,6 +50,7 @@ for (const screen of Object.keys(screens)) {
     assert.match(secret, /^whsec_/);
     await tab.fit("webhook-secret");
     await dialog.getByRole("button", {name: "I have it"}).click();
+    await dialog.waitFor({state: "detached"});
     assert.ok(!(await page.content()).includes(secret), "the secret is shown once");
 
     const card = page.locator(".webhook", {hasText: name});
@@ -71,6 +72,7 @@ for (const screen of Object.keys(screens)) {
     await page.getByRole("dialog", {name: "The secret of " + name}).waitFor();
     assert.notEqual(await dialog.locator("code").textContent(), secret);
     await dialog.getByRole("button", {name: "I have it"}).click();
+    await dialog.waitFor({state: "detached"});
     await card.getByRole("button", {name: "Delete the webhook " + name}).click();
     await dialog.getByRole("button", {name: "Delete"}).click();
     await page.getByText("None yet.").waitFor();
