@@ -107,6 +107,7 @@ static const struct {
         {"EPOCHS=1 TRAIN=e2e-2000.jsonl VALID=e2e-200.jsonl sh tests/bench/variants.sh",
                 "sh -n tests/bench/variants.sh"},
         {"make bench TRAIN=... VALID=...", "has_target bench"},
+        {"make bench PYTORCH=1", "has_target bench && test -s tests/bench/pytorch.py"},
         {"make bench", "has_target bench"},
 };
 #define N_SPANS (sizeof(spans) / sizeof(spans[0]))
