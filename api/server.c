@@ -162,11 +162,13 @@ static void run_read(struct exchange *x)
 static ssize_t read_file(void *cls, uint64_t pos, char *buf, size_t max)
 {
 	struct exchange *x = cls;
-	size_t n = x->answer.len - x->answer_at;
+	size_t n;
 
 	(void)pos;
+	/* a piece may still be on its way in run_read() */
 	if (x->api->stopping)
 		return MHD_CONTENT_READER_END_WITH_ERROR;
+	n = x->answer.len - x->answer_at;
 	if (n) {
 		n = n < max ? n : max;
 		memcpy(buf, x->answer.data + x->answer_at, n);
