@@ -18,7 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define BASE_NAME_SIZE 97
 #define DEFAULT_JOBS_PER_THREAD 4

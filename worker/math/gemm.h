@@ -10,10 +10,10 @@
 
 #include <stddef.h>
 
-/* C = A B^T + beta C; A (M,K), B (N,K). The forward product of a weight stored (out,in). */
+/* C = A B^T + beta C; A (M,K), B (N,K). */
 void gemm_nt(size_t M, size_t N, size_t K, const float *A, size_t lda, const float *B, size_t ldb, float beta,
         float *C, size_t ldc);
-/* C = A B + beta C; A (M,K), B (K,N). The backward product dX = dY W of the same weight. */
+/* C = A B + beta C; A (M,K), B (K,N). */
 void gemm_nn(size_t M, size_t N, size_t K, const float *A, size_t lda, const float *B, size_t ldb, float beta,
         float *C, size_t ldc);
 /* C = A^T B + beta C; A (K,M), B (K,N). */

@@ -109,7 +109,6 @@ void product_forward(const struct matrix *w, size_t begin, size_t end, const str
 /* ---- the way back ---- */
 
 /* Inputs at a time, so that rows come from cache for many of them. */
-#define CACHE_LINE 64
 #define BACK_INPUTS ((size_t)8 * MATRIX_PANEL)
 
 /* A panel of inputs k .. k + n - 1 and MATRIX_PANEL outputs, (MATRIX_PANEL, MATRIX_PANEL), of a panel of w.

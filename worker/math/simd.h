@@ -17,6 +17,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Bytes that memory hands over at once, for prefetching. */
+#define CACHE_LINE 64
+
 /* Scales and integers of a group of a panel of outputs. */
 #define INT8_BLOCK_BYTES (MATRIX_PANEL * (sizeof(float) + MATRIX_GROUP))
 

@@ -34,7 +34,6 @@
 #define PRODUCT_ROWS ((size_t)192)
 /* Bytes of a panel that tiles of few rows ask for ahead of their turn. */
 #define PRODUCT_AHEAD 1024
-#define CACHE_LINE 64
 
 enum product_kind {
 	PRODUCT_F32,

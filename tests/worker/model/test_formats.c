@@ -1,7 +1,7 @@
 /*
  * Bases whose weights are held in bf16 or int8, against twins: directories whose files hold in float32 the
  * very numbers that those formats stand for. Training then computes the same from both; serving does but for
- * what skinny.h says of its rows. And in every format a sequence's numbers do not depend on its neighbours.
+ * what product.h says of its rows. And in every format a sequence's numbers do not depend on its neighbours.
  */
 #include "core/buf.h"
 #include "core/mem.h"
