@@ -108,8 +108,8 @@ void product_forward(const struct matrix *w, size_t begin, size_t end, const str
 
 /* ---- the way back ---- */
 
-/* Inputs at a time, so that rows come from cache for many of them. */
-#define BACK_INPUTS ((size_t)8 * MATRIX_PANEL)
+/* Inputs at a time: enough of them to make up for gathering rows. */
+#define BACK_INPUTS (PRODUCT_BACK_FLOATS / PRODUCT_BLOCK)
 
 /* A panel of inputs k .. k + n - 1 and MATRIX_PANEL outputs, (MATRIX_PANEL, MATRIX_PANEL), of a panel of w.
  */
@@ -160,9 +160,9 @@ static void block_turn_pairs(
 			        panel + (k + i) * MATRIX_PANEL, to + i * PRODUCT_BLOCK + o * MATRIX_PANEL);
 }
 
-void product_backward(const struct matrix *w, const struct product_rows *dy, bool add, float *dx, size_t lddx)
+void product_backward(const struct matrix *w, const struct product_rows *dy, float *turned, bool add,
+        float *dx, size_t lddx)
 {
-	_Alignas(64) float turned[PRODUCT_BLOCK * BACK_INPUTS];
 	size_t block = product_block(w->n_out), number = dy->pairs ? sizeof(uint16_t) : sizeof(float);
 	struct product_call c = {.M = dy->n,
 	        .ldx = dy->ld,

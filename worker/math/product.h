@@ -40,8 +40,9 @@ void product_prepare(enum matrix_format format, bool exact, size_t M, size_t K, 
 void product_forward(const struct matrix *w, size_t begin, size_t end, const struct product_rows *x,
         const float *bias, float *y, size_t ldy);
 /* The way back: dx (M,K) = dy (M,N) w, or += where `add` says so, dy prepared as rows of N. float32 and bf16
- * weights alone. */
-void product_backward(
-        const struct matrix *w, const struct product_rows *dy, bool add, float *dx, size_t lddx);
+ * weights alone. turned: scratch of PRODUCT_BACK_FLOATS at a multiple of 64. */
+#define PRODUCT_BACK_FLOATS ((size_t)256 * 768)
+void product_backward(const struct matrix *w, const struct product_rows *dy, float *turned, bool add,
+        float *dx, size_t lddx);
 
 #endif

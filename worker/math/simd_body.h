@@ -9,8 +9,9 @@
 #include "worker/math/simd_formats.h"
 #include "worker/math/simd_product.h"
 #include "worker/math/simd_rows.h"
-/* after what it needs */
+/* after what they need */
 #include "worker/math/simd_int8.h"
+#include "worker/math/simd_panels.h"
 
 const struct simd_kernels KERNELS = {
         .product_f32 = product_f32,

@@ -32,6 +32,9 @@
  */
 #define PRODUCT_CACHE ((size_t)256 << 10)
 #define PRODUCT_ROWS ((size_t)192)
+/* Bytes from row to row of x where it is gathered; outputs that make up for gathering. */
+#define GATHERED_BYTES ((PRODUCT_BLOCK + 16) * sizeof(float))
+#define GATHER_OUTPUTS 256
 /* Bytes of a panel that tiles of few rows ask for ahead of their turn. */
 #define PRODUCT_AHEAD 1024
 
@@ -41,6 +44,17 @@ enum product_kind {
 	PRODUCT_BF16,   /* weights bf16 */
 	PRODUCT_PAIRS   /* weights and x bf16, multiplied in pairs */
 };
+
+/* Of a number. */
+INLINE size_t weight_bytes(enum product_kind kind)
+{
+	return kind == PRODUCT_F32 || kind == PRODUCT_TURNED ? sizeof(float) : sizeof(uint16_t);
+}
+
+INLINE size_t x_bytes(enum product_kind kind)
+{
+	return kind == PRODUCT_PAIRS ? sizeof(uint16_t) : sizeof(float);
+}
 
 /* A vector of a panel's weights of term k; panels of bf16 hold two terms to a word. */
 INLINE vf weights_load(enum product_kind kind, const char *w, size_t k, size_t v)
@@ -158,7 +172,9 @@ struct product_part {
 	size_t K; /* terms */
 	size_t n; /* outputs */
 	size_t rows;
-	const char *x, *w;
+	const char *x;
+	size_t ldx;
+	const char *w;
 	size_t panel;     /* bytes from panel to panel of w */
 	const char *next; /* weights wanted next; a hint */
 	const float *bias;
@@ -169,11 +185,15 @@ struct product_part {
 INLINE void product_tile(enum product_kind kind, bool few, size_t mr, size_t np, const struct product_call *c,
         const struct product_part *p, size_t m)
 {
-	const size_t x_bytes = kind == PRODUCT_PAIRS ? sizeof(uint16_t) : sizeof(float);
+	const size_t from = m * (kind == PRODUCT_TURNED ? 1 : p->ldx);
 	vf sum[MAX_M][FEW_WIDE * PANEL_VECTORS] = {0};
 
-	product_sums(kind, few, mr, np, p->K, p->x + m * (kind == PRODUCT_TURNED ? 1 : c->ldx) * x_bytes,
-	        c->ldx, p->w, p->panel, sum);
+#pragma GCC unroll 16
+	for (size_t i = 0; !few && i < mr; i++)
+#pragma GCC unroll 2
+		for (size_t q = 0; q < np; q++)
+			__builtin_prefetch(p->y + (m + i) * c->ldy + q * MATRIX_PANEL, 1);
+	product_sums(kind, few, mr, np, p->K, p->x + from * x_bytes(kind), p->ldx, p->w, p->panel, sum);
 	product_store(mr, np, p->n, p->add, p->bias, sum, p->y + m * c->ldy, c->ldy);
 }
 
@@ -260,196 +280,184 @@ INLINE void product_few(
 		product_tile(kind, true, FEW_M, np, c, p, 0);
 }
 
-/* The panels of outputs begin .. end - 1 for rows from `row` on and terms from k on. `after` as
- * product_part.next, behind the last of them. */
-INLINE void product_panels(enum product_kind kind, const struct product_call *c, size_t row, size_t rows,
-        size_t k, size_t begin, size_t end, const char *after)
+/* What of a call is computed next: rows from `row` on, a block of terms from k on, outputs begin .. end - 1.
+ */
+struct product_span {
+	size_t row, rows, k, begin, end;
+	const void *x; /* of that row and term */
+	size_t ldx;
+	const char *after; /* as product_part.next, behind the last of the panels */
+};
+
+static inline size_t span_terms(const struct product_call *c, size_t k)
 {
-	const size_t w_bytes =
-	        kind == PRODUCT_F32 || kind == PRODUCT_TURNED ? sizeof(float) : sizeof(uint16_t);
-	const size_t x_bytes = kind == PRODUCT_PAIRS ? sizeof(uint16_t) : sizeof(float);
-	const bool few = rows <= FEW_M;
+	return c->K - k < c->block ? c->K - k : c->block;
+}
+
+INLINE void product_panels(enum product_kind kind, const struct product_call *c, const struct product_span *s)
+{
+	const bool few = s->rows <= FEW_M;
 	const size_t wide = (few ? FEW_WIDE : WIDE) * MATRIX_PANEL;
-	struct product_part p = {.K = c->K - k < c->block ? c->K - k : c->block, .rows = rows};
+	struct product_part p = {.K = span_terms(c, s->k), .rows = s->rows, .x = s->x, .ldx = s->ldx};
 	size_t n;
 
 	p.panel = c->panel;
-	p.add = c->add || k > 0;
-	p.x = (const char *)c->x + (kind == PRODUCT_TURNED ? k * c->ldx + row : row * c->ldx + k) * x_bytes;
-	for (size_t at = begin; at < end; at += n) {
-		n = end - at >= wide ? wide : MATRIX_PANEL;
-		p.n = end - at < n ? end - at : n;
-		p.w = (const char *)c->w + at / MATRIX_PANEL * c->panel + k * MATRIX_PANEL * w_bytes;
-		p.next = at + n < end ? p.w + n / MATRIX_PANEL * c->panel : after;
-		p.bias = c->bias && k + p.K == c->K ? c->bias + at : NULL;
-		p.y = c->y + row * c->ldy + at;
+	p.add = c->add || s->k > 0;
+	for (size_t at = s->begin; at < s->end; at += n) {
+		n = s->end - at >= wide ? wide : MATRIX_PANEL;
+		p.n = s->end - at < n ? s->end - at : n;
+		p.w = (const char *)c->w + at / MATRIX_PANEL * c->panel +
+		      s->k * MATRIX_PANEL * weight_bytes(kind);
+		p.next = at + n < s->end ? p.w + n / MATRIX_PANEL * c->panel : s->after;
+		p.bias = c->bias && s->k + p.K == c->K ? c->bias + at : NULL;
+		p.y = c->y + s->row * c->ldy + at;
 		if (few && n == wide)
 			product_few(kind, FEW_WIDE, c, &p);
 		else if (few)
 			product_few(kind, 1, c, &p);
-		else if (kind == PRODUCT_BF16 && rows >= WIDEN_ROWS)
+		else if (kind == PRODUCT_BF16 && s->rows >= WIDEN_ROWS)
 			product_wide(n / MATRIX_PANEL, c, &p);
 		else if (n == wide)
-			product_column(kind, w_bytes, WIDE, c, &p);
+			product_column(kind, weight_bytes(kind), WIDE, c, &p);
 		else
-			product_column(kind, w_bytes, 1, c, &p);
+			product_column(kind, weight_bytes(kind), 1, c, &p);
 	}
 }
 
-typedef void product_panels_function(const struct product_call *c, size_t row, size_t rows, size_t k,
-        size_t begin, size_t end, const char *after);
-
-static void panels_f32(const struct product_call *c, size_t row, size_t rows, size_t k, size_t begin,
-        size_t end, const char *after)
+static void panels_f32(const struct product_call *c, const struct product_span *s)
 {
-	product_panels(PRODUCT_F32, c, row, rows, k, begin, end, after);
+	product_panels(PRODUCT_F32, c, s);
 }
 
-static void panels_turned(const struct product_call *c, size_t row, size_t rows, size_t k, size_t begin,
-        size_t end, const char *after)
+static void panels_turned(const struct product_call *c, const struct product_span *s)
 {
-	product_panels(PRODUCT_TURNED, c, row, rows, k, begin, end, after);
+	product_panels(PRODUCT_TURNED, c, s);
 }
 
-static void panels_bf16(const struct product_call *c, size_t row, size_t rows, size_t k, size_t begin,
-        size_t end, const char *after)
+static void panels_bf16(const struct product_call *c, const struct product_span *s)
 {
-	product_panels(PRODUCT_BF16, c, row, rows, k, begin, end, after);
+	product_panels(PRODUCT_BF16, c, s);
 }
 
-static void product_walk(product_panels_function *panels, size_t w_bytes, const struct product_call *c)
+#if defined(__AVX512BF16__)
+static void panels_pairs(const struct product_call *c, const struct product_span *s)
 {
-	const size_t wide = (c->M <= FEW_M ? FEW_WIDE : WIDE) * MATRIX_PANEL;
-	const char *w = c->w, *after;
-	bool stays = c->M * c->K * sizeof(float) <= PRODUCT_CACHE;
+	product_panels(PRODUCT_PAIRS, c, s);
+}
+#else
+#define panels_pairs panels_bf16
+#endif
 
-	for (size_t n = 0; stays && n < c->N; n += wide)
+INLINE void product_span(enum product_kind kind, const struct product_call *c, const struct product_span *s)
+{
+	if (kind == PRODUCT_F32)
+		panels_f32(c, s);
+	else if (kind == PRODUCT_TURNED)
+		panels_turned(c, s);
+	else if (kind == PRODUCT_BF16)
+		panels_bf16(c, s);
+	else
+		panels_pairs(c, s);
+}
+
+/* Rows that are few: weights pass by while x stays where it is. */
+INLINE void walk_near(enum product_kind kind, const struct product_call *c)
+{
+	const size_t wide = (c->M <= FEW_M ? FEW_WIDE : WIDE) * MATRIX_PANEL, ldx = c->ldx;
+	const char *panels;
+
+	for (size_t n = 0; n < c->N; n += wide)
 		for (size_t k = 0; k == 0 || k < c->K; k += c->block) {
-			after = w + n / MATRIX_PANEL * c->panel;
-			after += k + c->block < c->K ? (k + c->block) * MATRIX_PANEL * w_bytes
-			                             : wide / MATRIX_PANEL * c->panel;
-			panels(c, 0, c->M, k, n, c->N - n < wide ? c->N : n + wide, after);
+			struct product_span s = {.rows = c->M, .k = k, .begin = n, .ldx = ldx};
+
+			s.end = c->N - n < wide ? c->N : n + wide;
+			s.x = (const char *)c->x + (kind == PRODUCT_TURNED ? k * ldx : k) * x_bytes(kind);
+			panels = (const char *)c->w + n / MATRIX_PANEL * c->panel;
+			s.after = k + c->block < c->K
+			                  ? panels + (k + c->block) * MATRIX_PANEL * weight_bytes(kind)
+			                  : panels + wide / MATRIX_PANEL * c->panel;
+			product_span(kind, c, &s);
 		}
-	for (size_t row = 0; !stays && row < c->M; row += PRODUCT_ROWS)
-		for (size_t k = 0; k == 0 || k < c->K; k += c->block)
-			panels(c, row, c->M - row < PRODUCT_ROWS ? c->M - row : PRODUCT_ROWS, k, 0, c->N,
-			        w + (k + c->block) * MATRIX_PANEL * w_bytes);
+}
+
+/* Rows and terms whose x stays while all weights of the terms pass by. */
+INLINE struct product_span far_span(
+        enum product_kind kind, const struct product_call *c, size_t row, size_t k)
+{
+	size_t next = (k + c->block) * MATRIX_PANEL * weight_bytes(kind);
+	size_t at = kind == PRODUCT_TURNED ? k * c->ldx + row : row * c->ldx + k;
+
+	return (struct product_span){.row = row,
+	        .rows = c->M - row < PRODUCT_ROWS ? c->M - row : PRODUCT_ROWS,
+	        .k = k,
+	        .end = c->N,
+	        .x = (const char *)c->x + at * x_bytes(kind),
+	        .ldx = c->ldx,
+	        .after = (const char *)c->w + next};
+}
+
+INLINE void walk_far(enum product_kind kind, const struct product_call *c)
+{
+	for (size_t row = 0; row < c->M; row += PRODUCT_ROWS)
+		for (size_t k = 0; k == 0 || k < c->K; k += c->block) {
+			struct product_span s = far_span(kind, c, row, k);
+
+			product_span(kind, c, &s);
+		}
+}
+
+/* The same with x gathered first: rows whose distance is a large power of two drive one another out of the
+ * cache. */
+INLINE void walk_gathered(enum product_kind kind, const struct product_call *c)
+{
+	_Alignas(64) char x[PRODUCT_ROWS * GATHERED_BYTES];
+
+	for (size_t row = 0; row < c->M; row += PRODUCT_ROWS)
+		for (size_t k = 0; k == 0 || k < c->K; k += c->block) {
+			struct product_span s = far_span(kind, c, row, k);
+			const char *from = s.x;
+			size_t n = span_terms(c, k);
+
+			n = kind == PRODUCT_PAIRS ? (n + 1) / 2 * 2 : n;
+
+			for (size_t m = 0; m < s.rows; m++)
+				memcpy(x + m * GATHERED_BYTES, from + m * c->ldx * x_bytes(kind),
+				        n * x_bytes(kind));
+			s.x = x;
+			s.ldx = GATHERED_BYTES / x_bytes(kind);
+			product_span(kind, c, &s);
+		}
+}
+
+INLINE void product_walk(enum product_kind kind, const struct product_call *c)
+{
+	if (c->M * c->K * sizeof(float) <= PRODUCT_CACHE)
+		walk_near(kind, c);
+	else if (kind == PRODUCT_TURNED || c->N < GATHER_OUTPUTS)
+		walk_far(kind, c);
+	else
+		walk_gathered(kind, c);
 }
 
 static void product_f32(const struct product_call *c)
 {
-	product_walk(c->turned ? panels_turned : panels_f32, sizeof(float), c);
+	if (c->turned)
+		product_walk(PRODUCT_TURNED, c);
+	else
+		product_walk(PRODUCT_F32, c);
 }
 
 static void product_bf16(const struct product_call *c)
 {
-	product_walk(panels_bf16, sizeof(uint16_t), c);
+	product_walk(PRODUCT_BF16, c);
 }
 
 #if defined(__AVX512BF16__)
-static void panels_pairs(const struct product_call *c, size_t row, size_t rows, size_t k, size_t begin,
-        size_t end, const char *after)
-{
-	product_panels(PRODUCT_PAIRS, c, row, rows, k, begin, end, after);
-}
-
 static void product_pairs(const struct product_call *c)
 {
-	product_walk(panels_pairs, sizeof(uint16_t), c);
+	product_walk(PRODUCT_PAIRS, c);
 }
 #define PAIRS_KERNEL product_pairs
 #else
 #define PAIRS_KERNEL NULL
-#endif
-
-/* ---- panels ---- */
-
-#if LANES > 4
-/* to (8,8), row distance MATRIX_PANEL, = the transpose of rows (8,8). */
-INLINE void transpose_8x8(const float *rows, size_t ld, float *to)
-{
-	__m256 a[8], b[8];
-
-#pragma GCC unroll 8
-	for (size_t i = 0; i < 8; i++)
-		a[i] = _mm256_loadu_ps(rows + i * ld);
-#pragma GCC unroll 4
-	for (size_t i = 0; i < 8; i += 2) {
-		b[i] = _mm256_unpacklo_ps(a[i], a[i + 1]);
-		b[i + 1] = _mm256_unpackhi_ps(a[i], a[i + 1]);
-	}
-#pragma GCC unroll 2
-	for (size_t i = 0; i < 8; i += 4) {
-		a[i] = _mm256_shuffle_ps(b[i], b[i + 2], 0x44);
-		a[i + 1] = _mm256_shuffle_ps(b[i], b[i + 2], 0xee);
-		a[i + 2] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0x44);
-		a[i + 3] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0xee);
-	}
-#pragma GCC unroll 4
-	for (size_t i = 0; i < 4; i++) {
-		_mm256_storeu_ps(to + i * MATRIX_PANEL, _mm256_permute2f128_ps(a[i], a[i + 4], 0x20));
-		_mm256_storeu_ps(to + (i + 4) * MATRIX_PANEL, _mm256_permute2f128_ps(a[i], a[i + 4], 0x31));
-	}
-}
-#endif
-
-/* A panel (K, MATRIX_PANEL) of rows (n,K), n <= MATRIX_PANEL, with zeros beside them. */
-static void panel_of_rows(size_t n, size_t K, const float *rows, size_t ld, float *panel)
-{
-	size_t whole_n = 0, whole_k = 0;
-
-#if LANES > 4
-	whole_n = n / 8 * 8;
-	whole_k = K / 8 * 8;
-	for (size_t k = 0; k < whole_k; k += 8)
-		for (size_t i = 0; i < whole_n; i += 8)
-			transpose_8x8(rows + i * ld + k, ld, panel + k * MATRIX_PANEL + i);
-#endif
-	for (size_t k = 0; k < K; k++)
-		for (size_t i = k < whole_k ? whole_n : 0; i < MATRIX_PANEL; i++)
-			panel[k * MATRIX_PANEL + i] = i < n ? rows[i * ld + k] : 0;
-}
-
-#if defined(__AVX512BF16__)
-/* Columns of words (8,8): of the outputs of even number in *even, odd in *odd. */
-INLINE void words_deal(const uint16_t *from, __m256i *even, __m256i *odd)
-{
-	__m512i words = _mm512_loadu_si512(from);
-	const __m512i order = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
-
-	words = _mm512_permutexvar_epi32(order, words);
-	*even = _mm512_castsi512_si256(words);
-	*odd = _mm512_extracti64x4_epi64(words, 1);
-}
-
-/* Words (8,16): row j is of inputs 2j and 2j + 1. Those of the outputs 2i and 2i + 1 go to row i, of inputs.
- */
-static void pairs_turn(size_t n, const uint16_t *from, uint16_t *to)
-{
-	_Alignas(64) uint16_t whole[MATRIX_PANEL * MATRIX_PANEL] = {0};
-	_Alignas(64) float first[8 * MATRIX_PANEL], second[8 * MATRIX_PANEL];
-	const __m256i low = _mm256_set1_epi32(0xffff);
-	__m256i even, odd;
-
-	if (n < MATRIX_PANEL) {
-		memcpy(whole, from, (n + 1) / 2 * 2 * MATRIX_PANEL * sizeof(*from));
-		from = whole;
-	}
-	for (size_t j = 0; j < 8; j++) {
-		words_deal(from + j * 2 * MATRIX_PANEL, &even, &odd);
-		_mm256_store_si256((__m256i *)(void *)(first + 8 * j),
-		        _mm256_or_si256(_mm256_and_si256(even, low), _mm256_slli_epi32(odd, 16)));
-		_mm256_store_si256((__m256i *)(void *)(second + 8 * j),
-		        _mm256_or_si256(_mm256_srli_epi32(even, 16), _mm256_andnot_si256(low, odd)));
-	}
-	/* row i of the result: first and second of column i in turn */
-	for (size_t i = 0; i < 8; i++)
-		for (size_t j = 0; j < 8; j++) {
-			memcpy(to + (i * MATRIX_PANEL + 2 * j) * 2, first + 8 * j + i, sizeof(uint32_t));
-			memcpy(to + (i * MATRIX_PANEL + 2 * j + 1) * 2, second + 8 * j + i, sizeof(uint32_t));
-		}
-}
-#define PAIRS_TURN_KERNEL pairs_turn
-#else
-#define PAIRS_TURN_KERNEL NULL
 #endif

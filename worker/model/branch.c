@@ -27,7 +27,7 @@ size_t linear_panel_floats(const struct model *m)
 	size_t least = MATRIX_PANEL * linear_max_inputs(m);
 
 	if (m->weights.format != MATRIX_INT8)
-		return 0;
+		return PRODUCT_BACK_FLOATS;
 	return least > PANEL_FLOATS ? least : PANEL_FLOATS;
 }
 
@@ -124,7 +124,7 @@ void linear_backward(const struct linear *l, const struct linear_scratch *t, siz
 
 	if (w->format != MATRIX_INT8) {
 		product_prepare(w->format, t->exact, n_rows, w->n_out, dy, lddy, t->rows, &rows);
-		product_backward(w, &rows, add, dx, lddx);
+		product_backward(w, &rows, t->panel, add, dx, lddx);
 		return;
 	}
 	for (size_t begin = 0; begin < w->n_out; begin += n, add = true) {
@@ -156,6 +156,23 @@ void rows_copy(size_t n_rows, size_t n, float *to, size_t ldto, const float *fro
 {
 	for (size_t i = 0; i < n_rows; i++)
 		memcpy(to + i * ldto, from + i * ldfrom, n * sizeof(*to));
+}
+
+void rows_pick(size_t n_rows, const size_t *rows, size_t n, float *to, const float *from)
+{
+	for (size_t i = 0; i < n_rows; i++)
+		memmove(to + i * n, from + rows[i] * n, n * sizeof(*to));
+}
+
+void rows_spread(size_t n_rows, const size_t *rows, size_t n_all, size_t n, float *x)
+{
+	size_t end = n_all;
+
+	for (size_t i = n_rows; i-- > 0; end = rows[i]) {
+		memset(x + (rows[i] + 1) * n, 0, (end - rows[i] - 1) * n * sizeof(*x));
+		memmove(x + rows[i] * n, x + i * n, n * sizeof(*x));
+	}
+	memset(x, 0, end * n * sizeof(*x));
 }
 
 const float *branch_begin(const struct pass *p, const struct norm *norm, const struct branch_state *s,

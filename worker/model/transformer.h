@@ -68,7 +68,7 @@ struct linear_scratch {
 	struct crew *crew; /* borrowed; NULL = the pass's own thread alone */
 	bool exact;        /* rows are multiplied as they are, whatever the format of the weights */
 	void *rows;        /* product_scratch_bytes(): unless exact or float32 */
-	float *panel;      /* linear_panel_floats(): int8 and exact */
+	float *panel;      /* linear_panel_floats(): the way back; int8 and exact */
 };
 
 /* Scratch of a pass. */
@@ -95,6 +95,11 @@ struct pass {
 	/* Cross-attention's keys and values are projected from here; NULL when they are there already. */
 	const struct pass *source;
 	const float *memory; /* (M,C) what the source's stack gave */
+	/* Rows of the stack's last block that anyone asks for, as a pass of their own with a single run: all
+	 * rows give keys and values there, but only these attend to them and go on, side by side. Of each
+	 * sequence they are the last ones, or, where attention is not causal, the first. NULL = all. */
+	const struct pass *rest;
+	const size_t *rest_rows; /* (rest's N) which they are, ascending */
 };
 
 /* Scratch and results of the way back; a single run at strength 1. */
@@ -142,6 +147,8 @@ bool block_backward(const struct pass *p, size_t layer, const struct block_state
 void block_source(
         const struct pass *source, size_t layer, const float *memory, const struct attention_state *s);
 
+/* The pass that goes on from the first attention of a layer. */
+const struct pass *block_rest(const struct pass *p, size_t layer);
 /* The attention of a layer. */
 struct attention block_attention(const struct model *m, size_t layer, enum attention_kind kind);
 
@@ -191,6 +198,10 @@ void norm_backward(const struct arch *a, const struct norm *n, size_t n_rows, co
         const float *mean, const float *rstd, float *dx);
 /* Copy rows (n_rows,n). */
 void rows_copy(size_t n_rows, size_t n, float *to, size_t ldto, const float *from, size_t ldfrom);
+/* Rows (n_rows,n) of from, by number, ascending; to may be from. */
+void rows_pick(size_t n_rows, const size_t *rows, size_t n, float *to, const float *from);
+/* In place the way back: x (n_rows,n) to where its rows came from among n_all, zeros between them. */
+void rows_spread(size_t n_rows, const size_t *rows, size_t n_all, size_t n, float *x);
 
 /* ---- the attention branch (block_attention.c) ---- */
 

@@ -73,12 +73,25 @@ static double counts_as(enum matrix_format format, bool is_weight, const float *
 	return top > 0 ? (double)rintf(row[k] * (127 / (float)top)) * (top / 127) : 0;
 }
 
+/* The same of rows (n,K), written out; the caller frees it. */
+static double *all_count_as(
+        enum matrix_format format, bool is_weight, const float *rows, size_t n, size_t K, size_t ld)
+{
+	double *all = bytes_new(n * K * sizeof(*all));
+
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < K; k++)
+			all[i * K + k] = counts_as(format, is_weight, rows + i * ld, K, k);
+	return all;
+}
+
 static void check_against_twin(enum matrix_format format, size_t M, size_t N, size_t K, bool with_bias)
 {
 	struct rng r = {.state = 100 * M + 10 * N + K};
 	size_t ldx = K + 3, ldy = N + 2;
 	float *x = random_floats(&r, M * ldx, 1), *w = random_floats(&r, N * K, 1);
 	float *bias = random_floats(&r, N, 1), *y = filled_floats(M * ldy, 77);
+	double *xs = all_count_as(format, false, x, M, K, ldx), *ws = all_count_as(format, true, w, N, K, K);
 	struct product p;
 
 	product_init(&p, format, M, N, K, x, ldx, w);
@@ -88,14 +101,14 @@ static void check_against_twin(enum matrix_format format, size_t M, size_t N, si
 			double sum = with_bias ? (double)bias[n] : 0;
 
 			for (size_t k = 0; k < K; k++)
-				sum += counts_as(format, false, x + m * ldx, K, k) *
-				       counts_as(format, true, w + n * K, K, k);
+				sum += xs[m * K + k] * ws[n * K + k];
 			assert_close((double)y[m * ldy + n], sum, 1e-6, 2e-7 * (double)(K + 1),
 			        matrix_format_name(format), n);
 		}
 		assert_true(y[m * ldy + N] == 77 && y[m * ldy + N + 1] == 77);
 	}
 	product_fini(&p);
+	free(xs), free(ws);
 	free(x);
 	free(w);
 	free(bias);
@@ -113,6 +126,7 @@ static void all_shapes(void)
 		check_against_twin(f, 9, 33, 200, false);
 		check_against_twin(f, 67, 49, 300, true);
 		check_against_twin(f, 210, 33, 700, false);
+		check_against_twin(f, 210, 290, 513, true);
 	}
 }
 
@@ -127,29 +141,31 @@ static void check_backward(enum matrix_format format, bool exact, bool add, size
 	struct product p;
 	struct product_rows rows;
 	void *scratch = bytes_new(product_scratch_bytes(M, N));
+	float *turned = bytes_new(PRODUCT_BACK_FLOATS * sizeof(*turned));
+	double *ws = all_count_as(format, true, w, N, K, K);
 
 	product_init(&p, format, M, N, K, dx, lddx, w);
 	product_prepare(format, exact, M, N, dy, lddy, scratch, &rows);
-	product_backward(&p.w, &rows, add, dx, lddx);
+	product_backward(&p.w, &rows, turned, add, dx, lddx);
 	for (size_t m = 0; m < M; m++) {
 		for (size_t k = 0; k < K; k++) {
 			double sum = add ? (double)before[m * lddx + k] : 0;
 
 			for (size_t n = 0; n < N; n++)
 				sum += (double)(rounds ? as_bf16(dy[m * lddy + n]) : dy[m * lddy + n]) *
-				       counts_as(format, true, w + n * K, K, k);
+				       ws[n * K + k];
 			assert_close((double)dx[m * lddx + k], sum, 1e-6, 2e-7 * (double)(N + 1), "dx", k);
 		}
 		assert_same_bits(dx + m * lddx + K, before + m * lddx + K, 2, "gap");
 	}
 	product_fini(&p);
-	free(scratch), free(dy), free(w), free(dx), free(before);
+	free(scratch), free(turned), free(ws), free(dy), free(w), free(dx), free(before);
 }
 
 static void backward_shapes(void)
 {
 	static const size_t shapes[][3] = {{1, 1, 1}, {3, 16, 17}, {5, 33, 31}, {13, 70, 40}, {30, 300, 150},
-	        {7, 520, 130}, {200, 40, 20}};
+	        {7, 520, 130}, {200, 40, 20}, {260, 520, 270}};
 
 	for (size_t i = 0; i < COUNT(shapes); i++)
 		for (int exact = 0; exact < 2; exact++)
