@@ -74,25 +74,33 @@ static bool ffn_branch_backward(
 	return true;
 }
 
+const struct pass *block_rest(const struct pass *p, size_t layer)
+{
+	return p->rest && layer + 1 == p->stack->first_layer + p->stack->n_layers ? p->rest : p;
+}
+
 void block_forward(const struct pass *p, size_t layer, const struct block_state *s,
         const struct block_scratch *t, float *x_out)
 {
 	const struct attention_state *self = &s->attn[ATTENTION_SELF], *cross = &s->attn[ATTENTION_CROSS];
+	const struct pass *rest = block_rest(p, layer);
 
 	attention_branch(
 	        p, layer, ATTENTION_SELF, self, t, p->stack->cross ? cross->branch.x_in : s->ffn.branch.x_in);
 	if (p->stack->cross)
-		attention_branch(p, layer, ATTENTION_CROSS, cross, t, s->ffn.branch.x_in);
-	ffn_branch(p, layer, &s->ffn, t, x_out);
+		attention_branch(rest, layer, ATTENTION_CROSS, cross, t, s->ffn.branch.x_in);
+	ffn_branch(rest, layer, &s->ffn, t, x_out);
 }
 
 bool block_backward(const struct pass *p, size_t layer, const struct block_state *s,
         const struct block_grads *g, float *dx)
 {
-	if (!ffn_branch_backward(p, layer, &s->ffn, g, dx))
+	const struct pass *rest = block_rest(p, layer);
+
+	if (!ffn_branch_backward(rest, layer, &s->ffn, g, dx))
 		return false;
 	if (p->stack->cross &&
-	        !attention_branch_backward(p, layer, ATTENTION_CROSS, &s->attn[ATTENTION_CROSS], g, dx))
+	        !attention_branch_backward(rest, layer, ATTENTION_CROSS, &s->attn[ATTENTION_CROSS], g, dx))
 		return false;
 	return attention_branch_backward(p, layer, ATTENTION_SELF, &s->attn[ATTENTION_SELF], g, dx);
 }

@@ -91,7 +91,9 @@ void attention_branch(const struct pass *p, size_t layer, enum attention_kind ki
 {
 	const struct arch *a = &p->m->arch;
 	const struct attention_weights *w = &p->m->weights.layers[layer].attn[kind];
+	const struct pass *rest = kind == ATTENTION_SELF ? block_rest(p, layer) : p;
 	const float *x = branch_begin(p, &w->norm, &s->branch, t);
+	struct branch_state branch = s->branch;
 
 	project(p, layer, kind, 0, kind == ATTENTION_SELF ? w->n_qkv : 1, x, s);
 	if (kind == ATTENTION_CROSS && p->source)
@@ -99,8 +101,12 @@ void attention_branch(const struct pass *p, size_t layer, enum attention_kind ki
 	if (kind == ATTENTION_SELF)
 		rotate(p, &s->row, false);
 	p->attend(p, layer, kind, s);
-	linear_forward(&w->out, &p->linear, p->n_rows, s->attn, w->out.w.n_in, t->branch, a->width);
-	branch_join(p, &w->norm, arch_site(a, layer, module_of(kind, MODULE_ATTN_OUT)), &s->branch, t, x_out);
+	linear_forward(&w->out, &p->linear, rest->n_rows, s->attn, w->out.w.n_in, t->branch, a->width);
+	if (rest != p) {
+		branch.x_in = a->post_norm ? branch.x_sum : x_out;
+		rows_pick(rest->n_rows, p->rest_rows, a->width, branch.x_in, s->branch.x_in);
+	}
+	branch_join(rest, &w->norm, arch_site(a, layer, module_of(kind, MODULE_ATTN_OUT)), &branch, t, x_out);
 }
 
 /* The gradient of a constant added to all keys before rotation, added to shift (KV*D).
@@ -173,6 +179,7 @@ bool attention_branch_backward(const struct pass *p, size_t layer, enum attentio
 	const struct arch *a = &p->m->arch;
 	const struct attention_weights *w = &p->m->weights.layers[layer].attn[kind];
 	const struct qkv *d = &g->d_row[kind];
+	const struct pass *rest = kind == ATTENTION_SELF ? block_rest(p, layer) : p;
 	size_t out = arch_site(a, layer, module_of(kind, MODULE_ATTN_OUT)),
 	       n_keys = a->n_kv_heads * a->head_dim;
 	bool below = g->floor < projection_site(p, layer, kind, 0);
@@ -180,11 +187,11 @@ bool attention_branch_backward(const struct pass *p, size_t layer, enum attentio
 
 	if (g->floor > out + 1)
 		return false;
-	branch_join_backward(p, &w->norm, out, &s->branch, g, dx);
+	branch_join_backward(rest, &w->norm, out, &s->branch, g, dx);
 	if (g->floor >= out)
 		return false;
 	linear_backward(
-	        &w->out, &p->linear, p->n_rows, g->d_branch, a->width, false, g->d_attn, w->out.w.n_in);
+	        &w->out, &p->linear, rest->n_rows, g->d_branch, a->width, false, g->d_attn, w->out.w.n_in);
 	g->attend_backward(p, layer, kind, s, g);
 	if (shift) {
 		memcpy(g->key_shift, shift, n_keys * sizeof(*shift));
@@ -198,6 +205,8 @@ bool attention_branch_backward(const struct pass *p, size_t layer, enum attentio
 		project_backward(p->source, layer, kind, 1, w->n_qkv, s, g, 1, g->d_memory);
 	if (shift)
 		memcpy(shift, g->key_shift, n_keys * sizeof(*shift));
+	if (below && rest != p)
+		rows_spread(rest->n_rows, p->rest_rows, p->n_rows, a->width, dx);
 	if (below)
 		branch_begin_backward(p, &w->norm, &s->branch, g, dx);
 	return below;

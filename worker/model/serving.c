@@ -15,6 +15,7 @@
 struct serve_workspace {
 	size_t max_rows, max_seqs;
 	size_t *positions;        /* (rows), owned like all below */
+	size_t *rest_rows;        /* (rows) */
 	unsigned char *segments;  /* (rows) */
 	float *x;                 /* (rows,C) */
 	float *picked;            /* (rows,C) */
@@ -49,6 +50,7 @@ enum err serve_workspace_new(
 	w->max_rows = max_rows;
 	w->max_seqs = max_seqs;
 	w->positions = mem_calloc(n, sizeof(*w->positions));
+	w->rest_rows = mem_calloc(n, sizeof(*w->rest_rows));
 	w->segments = mem_calloc(n, sizeof(*w->segments));
 	w->x = mem_aligned(n * C, sizeof(float));
 	w->picked = mem_aligned(n * C, sizeof(float));
@@ -62,8 +64,8 @@ enum err serve_workspace_new(
 	w->scratch.hidden = mem_aligned(n * F, sizeof(float));
 	w->scratch.branch = mem_aligned(n * C, sizeof(float));
 	w->linear.rows = mem_aligned(rows_bytes(m, n), 1);
-	if (!w->positions || !w->segments || !w->x || !w->picked || !w->attention_scratch || !self->row.q ||
-	        !self->attn || !w->state.ffn.gate || !w->state.ffn.up || !w->scratch.normed ||
+	if (!w->positions || !w->rest_rows || !w->segments || !w->x || !w->picked || !w->attention_scratch ||
+	        !self->row.q || !self->attn || !w->state.ffn.gate || !w->state.ffn.up || !w->scratch.normed ||
 	        !w->scratch.hidden || !w->scratch.branch || !w->linear.rows) {
 		serve_workspace_free(w);
 		return ERR_MEM;
@@ -83,6 +85,7 @@ void serve_workspace_free(struct serve_workspace *w)
 		return;
 	crew_stop(w->crew);
 	mem_free(w->positions);
+	mem_free(w->rest_rows);
 	mem_free(w->segments);
 	mem_free(w->x);
 	mem_free(w->picked);
@@ -171,7 +174,8 @@ struct cached_heads {
 	const struct attention_state *s;
 	struct attention attention;
 	enum attention_kind kind;
-	size_t layer; /* of the stack */
+	size_t layer;    /* of the stack */
+	size_t n_asking; /* the last rows of each kv, which attend */
 };
 
 /* Store the keys and values of a sequence's rows behind the `kv->length` ones that are there. */
@@ -203,7 +207,8 @@ static void cached_attend_head(void *arg, size_t item, size_t thread)
 	const struct cached_heads *h = arg;
 	const struct cached *c = h->c;
 	const struct attention *a = &h->attention;
-	size_t index = item / a->n_heads, head = item % a->n_heads, row = index * c->n_rows;
+	size_t index = item / a->n_heads, head = item % a->n_heads, row = index * h->n_asking;
+	size_t asking = (index + 1) * c->n_rows - h->n_asking;
 	size_t D = a->head_dim, O = a->n_heads * D, shared = head / (a->n_heads / a->n_kv_heads) * D;
 	struct attention one = attention_of_head(a, head);
 	const struct kv *kv = c->kvs[index];
@@ -214,7 +219,7 @@ static void cached_attend_head(void *arg, size_t item, size_t thread)
 
 	keys.base += shared;
 	values.base += shared;
-	attention_forward_paged(&one, c->n_rows, n_keys, x->q + row * x->ldq + head * D, x->ldq, &keys,
+	attention_forward_paged(&one, h->n_asking, n_keys, x->q + asking * x->ldq + head * D, x->ldq, &keys,
 	        &values, h->s->attn + row * O + head * D, O,
 	        c->w->attention_scratch + thread * c->w->n_attention_scratch);
 }
@@ -223,8 +228,9 @@ static void cached_attend(
         const struct pass *p, size_t layer, enum attention_kind kind, const struct attention_state *s)
 {
 	const struct cached *c = p->context;
-	struct cached_heads h = {
-	        c, s, block_attention(p->m, layer, kind), kind, layer - p->stack->first_layer};
+	const struct cached *asking = (kind == ATTENTION_SELF ? block_rest(p, layer) : p)->context;
+	struct cached_heads h = {c, s, block_attention(p->m, layer, kind), kind,
+	        layer - p->stack->first_layer, asking->n_rows};
 
 	for (size_t i = 0; kind == ATTENTION_SELF && i < c->n; i++)
 		cached_store(&h, i);
@@ -244,9 +250,29 @@ static void logits_of(
 	linear_forward(&m->weights.head, &w->linear, n, x, m->arch.width, logits, m->arch.vocab_size);
 }
 
+/* A pass of one sequence, and what its last block goes on with. */
+struct rest_pass {
+	struct pass pass;
+	struct edit_run run;
+};
+
+/* Only n rows of p, `rows`, go on from its last attention. */
+static void rest_begin(struct pass *p, struct rest_pass *rest, const size_t *rows, size_t n, void *context)
+{
+	rest->run = *p->runs;
+	rest->run.n_rows = n;
+	rest->pass = *p;
+	rest->pass.n_rows = n;
+	rest->pass.runs = &rest->run;
+	rest->pass.context = context;
+	p->rest = &rest->pass;
+	p->rest_rows = rows;
+}
+
 enum err model_prefill(const struct model *m, struct serve_workspace *w, struct kv *kv, const int32_t *tokens,
         size_t n_rows, const struct edit_run *run, const size_t *logit_rows, size_t n_logits, float *logits)
 {
+	size_t first = n_logits ? logit_rows[0] : n_rows;
 	struct edit_run whole = *run;
 	struct cached cached = {.kvs = &kv, .n = 1, .n_rows = n_rows, .w = w};
 	struct pass pass = {.m = m,
@@ -258,10 +284,13 @@ enum err model_prefill(const struct model *m, struct serve_workspace *w, struct 
 	        .linear = w->linear,
 	        .attend = cached_attend,
 	        .context = &cached};
+	struct cached asking = cached;
+	struct rest_pass rest;
 	size_t C = m->arch.width;
 	enum err e = tokens_check(m, tokens, n_rows);
 
 	whole.n_rows = n_rows;
+	asking.n_rows = n_rows - first;
 	if (e)
 		return e;
 	if (n_rows > w->max_rows)
@@ -271,11 +300,14 @@ enum err model_prefill(const struct model *m, struct serve_workspace *w, struct 
 		return e;
 	for (size_t i = 0; i < n_rows; i++)
 		w->positions[i] = kv->length + i;
+	for (size_t i = first; i < n_rows; i++)
+		w->rest_rows[i - first] = i;
+	rest_begin(&pass, &rest, w->rest_rows, n_rows - first, &asking);
 	transformer_embed(&pass, tokens, w->x);
 	stack_run(&pass, w);
 	kv->length += n_rows;
 	for (size_t i = 0; i < n_logits; i++)
-		memcpy(w->picked + i * C, w->x + logit_rows[i] * C, C * sizeof(float));
+		memcpy(w->picked + i * C, w->x + (logit_rows[i] - first) * C, C * sizeof(float));
 	logits_of(m, w, n_logits, w->picked, logits);
 	return OK;
 }
@@ -315,10 +347,13 @@ enum err model_decode(const struct model *m, struct serve_workspace *w, size_t n
 
 /* ---- encoders ---- */
 
-/* One sequence through the first stack, into w->x. */
+/* One sequence through the first stack, into w->x; or, if `only_first`, its first row. */
 static enum err encode(const struct model *m, struct serve_workspace *w, const int32_t *tokens, size_t n_rows,
-        struct packed *packed, struct pass *pass)
+        bool only_first, struct packed *packed, struct pass *pass)
 {
+	const size_t one = 1, first_row = 0;
+	struct packed asking;
+	struct rest_pass rest;
 	enum err e = tokens_check(m, tokens, n_rows);
 
 	if (e)
@@ -341,8 +376,13 @@ static enum err encode(const struct model *m, struct serve_workspace *w, const i
 		packed_segments(packed, tokens, w->segments);
 		pass->segments = w->segments;
 	}
+	asking = *packed;
+	asking.lengths = &one;
+	if (only_first)
+		rest_begin(pass, &rest, &first_row, one, &asking);
 	transformer_embed(pass, tokens, w->x);
 	stack_run(pass, w);
+	pass->rest = NULL;
 	return OK;
 }
 
@@ -361,7 +401,7 @@ enum err model_classify(const struct model *m, struct serve_workspace *w, size_t
 
 		if (!lengths[i] || !head.layout || adapter_layout_head_labels(head.layout) != n_labels)
 			return ERR_INVALID;
-		e = encode(m, w, tokens + row, lengths[i], &packed, &pass);
+		e = encode(m, w, tokens + row, lengths[i], true, &packed, &pass);
 		if (e)
 			return e;
 		head.width = m->arch.width;
@@ -385,7 +425,7 @@ enum err model_encode_source(const struct model *m, struct serve_workspace *w, s
 	if (n_rows > kv->capacity)
 		return ERR_TOO_LONG;
 	whole.n_rows = n_rows;
-	e = encode(m, w, tokens, n_rows, &packed, &pass);
+	e = encode(m, w, tokens, n_rows, false, &packed, &pass);
 	if (!e)
 		e = kv_begin_source(kv, n_rows);
 	if (e)

@@ -210,6 +210,8 @@ void tape_cut(void *base, const struct model *m, const struct adapter_layout *la
 	struct cutter c = {base, 0};
 
 	memset(t, 0, sizeof(*t));
+	t->rest_rows = cut(&c, rows[a->n_stacks - 1], sizeof(*t->rest_rows));
+	t->rest_lengths = cut(&c, rows[a->n_stacks - 1], sizeof(*t->rest_lengths));
 	t->label_rows = cut(&c, rows[a->n_stacks - 1], sizeof(*t->label_rows));
 	t->losses = cut(&c, TAPE_HEAD_ROWS, sizeof(*t->losses));
 	t->correct = cut(&c, TAPE_HEAD_ROWS, sizeof(*t->correct));

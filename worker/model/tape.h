@@ -25,7 +25,9 @@ struct tape {
 	struct tape_stack stacks[ARCH_MAX_STACKS];
 	float *memory, *d_memory;         /* (M,C) what the source's stack gave; seq2seq */
 	float *memory_mean, *memory_rstd; /* (M) */
-	size_t *label_rows;               /* (N) those that are labelled */
+	size_t *rest_rows;                /* (N) those of the last stack that its last block goes on with */
+	size_t *rest_lengths;             /* (N) how many of each sequence */
+	size_t *label_rows;               /* (N) those among them that are labelled */
 	double *losses;                   /* (HEAD_ROWS), as all below */
 	unsigned char *correct;
 	int32_t *targets;

@@ -32,6 +32,10 @@ struct step {
 	struct packed packed[ARCH_MAX_STACKS];
 	struct edit_run runs[ARCH_MAX_STACKS];
 	struct pass passes[ARCH_MAX_STACKS];
+	/* the rows that the last stack's last block goes on with */
+	struct packed rest_packed;
+	struct edit_run rest_run;
+	struct pass rest;
 };
 
 static size_t tape_bytes(const struct model *m, size_t first, size_t second)
@@ -141,6 +145,12 @@ static void scatter(float *dx, const float *d_picked, const size_t *rows, size_t
 		memcpy(dx + rows[i] * C, d_picked + i * C, C * sizeof(float));
 }
 
+/* Which row of the batch one is that went on. */
+static size_t batch_row(const struct step *s, size_t row)
+{
+	return s->tape.rest_rows[row];
+}
+
 /* Loss over one block of n labelled rows; when grads are wanted, their gradient is added to dx. */
 static void token_block(struct step *s, const size_t *rows, size_t n)
 {
@@ -154,13 +164,13 @@ static void token_block(struct step *s, const size_t *rows, size_t n)
 
 	for (size_t i = 0; i < n; i++) {
 		memcpy(t->picked + i * C, end->x + rows[i] * C, C * sizeof(float));
-		t->targets[i] = b->labels[rows[i]];
+		t->targets[i] = b->labels[batch_row(s, rows[i])];
 	}
 	transformer_final_norm(m, last, n, t->picked, t->normed, t->mean, t->rstd);
 	linear_forward(&m->weights.head, &t->linear, n, t->normed, C, t->outputs, V);
 	cross_entropy(n, V, t->outputs, t->targets, grad_scale, t->losses, t->correct);
 	for (size_t i = 0; i < n; i++) {
-		float weight = b->weights ? b->weights[rows[i]] : 1;
+		float weight = b->weights ? b->weights[batch_row(s, rows[i])] : 1;
 
 		s->sums.loss += (double)weight * t->losses[i];
 		s->sums.weight += (double)weight;
@@ -206,8 +216,8 @@ static void class_loss(struct step *s, size_t i, float *outputs, size_t L)
 	s->sums.n_correct += correct;
 }
 
-/* The head over n sequences from `first` on, whose first tokens are `rows`. */
-static void class_block(struct step *s, size_t first, const size_t *rows, size_t n)
+/* The head over n sequences from `first` on. */
+static void class_block(struct step *s, size_t first, size_t n)
 {
 	const struct train_batch *b = s->batch;
 	const struct tape *t = &s->tape;
@@ -215,8 +225,7 @@ static void class_block(struct step *s, size_t first, const size_t *rows, size_t
 	struct class_head head = {s->layout, s->params, C, b->dropout, b->dropout_seed};
 	struct class_rows r = {n, first, t->picked, t->normed, t->d_normed, t->outputs};
 
-	for (size_t i = 0; i < n; i++)
-		memcpy(t->picked + i * C, t->stacks[0].x + rows[i] * C, C * sizeof(float));
+	memcpy(t->picked, t->stacks[0].x + first * C, n * C * sizeof(float));
 	class_head_forward(&head, &r);
 	if (b->outputs)
 		memcpy(b->outputs + first * L, t->outputs, n * L * sizeof(float));
@@ -224,23 +233,61 @@ static void class_block(struct step *s, size_t first, const size_t *rows, size_t
 		class_loss(s, first + i, t->outputs + i * L, L);
 	if (!s->grads)
 		return;
-	class_head_backward(&head, &r, s->grads, t->d_picked);
-	scatter(t->stacks[0].dx, t->d_picked, rows, n, C);
+	class_head_backward(&head, &r, s->grads, t->stacks[0].dx + first * C);
 }
 
-/* Rows that the head reads: labelled ones, or each sequence's first. */
-static size_t head_rows(const struct step *s)
+static bool is_labelled(const struct train_batch *b, size_t row)
+{
+	return b->labels[row] >= 0 && (!b->weights || b->weights[row] != 0);
+}
+
+/* Rows of a sequence that the last block goes on with, which begins at `row`: the first, or all from the
+ * first labelled one on. *from: the first of them. */
+static size_t rest_of(const struct step *s, size_t row, size_t length, size_t *from)
+{
+	size_t end = row + length;
+
+	*from = row;
+	if (s->m->arch.family->kind == MODEL_ENCODER)
+		return 1;
+	while (*from < end && !is_labelled(s->batch, *from))
+		++*from;
+	return end - *from;
+}
+
+static void rest_prepare(struct step *s)
 {
 	const struct train_batch *b = s->batch;
+	struct tape *t = &s->tape;
+	struct pass *p = &s->passes[s->m->arch.n_stacks - 1];
+	size_t n = 0, from;
+
+	for (size_t i = 0, row = 0; i < b->n_seqs; row += b->lengths[i++]) {
+		t->rest_lengths[i] = rest_of(s, row, b->lengths[i], &from);
+		for (size_t j = 0; j < t->rest_lengths[i]; j++)
+			t->rest_rows[n++] = from + j;
+	}
+	s->rest_packed = *(struct packed *)p->context;
+	s->rest_packed.lengths = t->rest_lengths;
+	s->rest_run = *p->runs;
+	s->rest_run.n_rows = n;
+	s->rest = *p;
+	s->rest.n_rows = n;
+	s->rest.runs = &s->rest_run;
+	s->rest.context = &s->rest_packed;
+	p->rest = &s->rest;
+	p->rest_rows = t->rest_rows;
+}
+
+/* Of the rows that went on, those that the head reads: labelled ones, or all. */
+static size_t head_rows(const struct step *s)
+{
 	size_t *rows = s->tape.label_rows, n = 0;
 
-	if (s->m->arch.family->kind == MODEL_ENCODER) {
-		for (size_t i = 0, row = 0; i < b->n_seqs; row += b->lengths[i++])
-			rows[n++] = row;
-		return n;
-	}
-	for (size_t i = 0; i < b->n_rows; i++)
-		if (b->labels[i] >= 0 && (!b->weights || b->weights[i] != 0))
+	if (s->m->arch.family->kind == MODEL_ENCODER)
+		return s->rest.n_rows;
+	for (size_t i = 0; i < s->rest.n_rows; i++)
+		if (is_labelled(s->batch, batch_row(s, i)))
 			rows[n++] = i;
 	return n;
 }
@@ -251,12 +298,12 @@ static void head_run(struct step *s)
 	size_t n = head_rows(s);
 
 	if (s->grads)
-		memset(s->tape.stacks[a->n_stacks - 1].dx, 0, s->batch->n_rows * a->width * sizeof(float));
+		memset(s->tape.stacks[a->n_stacks - 1].dx, 0, s->rest.n_rows * a->width * sizeof(float));
 	for (size_t at = 0; at < n; at += TAPE_HEAD_ROWS) {
 		size_t some = n - at < TAPE_HEAD_ROWS ? n - at : TAPE_HEAD_ROWS;
 
 		if (a->family->kind == MODEL_ENCODER)
-			class_block(s, at, s->tape.label_rows + at, some);
+			class_block(s, at, some);
 		else
 			token_block(s, s->tape.label_rows + at, some);
 	}
@@ -314,6 +361,7 @@ static void forward_run(struct step *s)
 
 	for (size_t k = 0; k < n; k++)
 		pass_prepare(s, k);
+	rest_prepare(s);
 	for (size_t k = 0; k < n; k++) {
 		stack_forward(s, k);
 		if (k + 1 < n)

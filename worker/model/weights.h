@@ -1,8 +1,8 @@
 /*
  * The frozen numbers of a base: tensors of a Hugging Face directory found by name, checked by shape, and
- * given to the transformer: linear maps as matrices in one format for all, packed into memory of our own once;
- * embeddings as they lie in the files, shared with the page cache; the rest as float32. Pages of the mapping
- * that are not needed again are let go. Internal to model/. Constant after weights_open().
+ * given to the transformer: linear maps as matrices in one format for all, packed into memory of our own
+ * once; embeddings as they lie in the files, shared with the page cache; the rest as float32. Pages of the
+ * mapping that are not needed again are let go. Internal to model/. Constant after weights_open().
  */
 #ifndef REDD_MODEL_WEIGHTS_H
 #define REDD_MODEL_WEIGHTS_H
