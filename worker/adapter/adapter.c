@@ -2,16 +2,27 @@
 #include "worker/adapter/adapter.h"
 #include "worker/adapter/layout.h"
 
-void adapter_forward(const struct edit_run *runs, size_t n_runs, size_t site, float *h, size_t ldh)
+void adapter_forward_rows(const struct edit_run *runs, size_t n_runs, size_t site, size_t begin, size_t end,
+        float *h, size_t ldh)
 {
-	for (size_t i = 0; i < n_runs; i++) {
+	size_t row = 0, next;
+
+	for (size_t i = 0; i < n_runs && row < end; i++, row = next) {
 		const struct edit_run *run = &runs[i];
 		const struct adapter_layout *l = run->layout;
+		size_t first = row > begin ? row : begin, last;
 
-		if (l && l->slots[site].parts)
-			l->method->forward(&l->slots[site], run->params, run->strength, run->n_rows, h, ldh);
-		h += run->n_rows * ldh;
+		next = row + run->n_rows;
+		last = next < end ? next : end;
+		if (l && l->slots[site].parts && first < last)
+			l->method->forward(&l->slots[site], run->params, run->strength, last - first,
+			        h + first * ldh, ldh);
 	}
+}
+
+void adapter_forward(const struct edit_run *runs, size_t n_runs, size_t site, float *h, size_t ldh)
+{
+	adapter_forward_rows(runs, n_runs, site, 0, SIZE_MAX, h, ldh);
 }
 
 void adapter_backward(const struct edit_run *run, size_t site, float *dh, size_t lddh, const float *h,

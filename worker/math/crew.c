@@ -210,3 +210,27 @@ void crew_run(struct crew *c, size_t n_items, void (*work)(void *arg, size_t ite
 	take_part(c, 0);
 	wait_until_done(c, n_items);
 }
+
+struct parts {
+	size_t n, size;
+	void (*work)(void *arg, size_t begin, size_t end);
+	void *arg;
+};
+
+static void parts_item(void *arg, size_t item, size_t thread)
+{
+	const struct parts *p = arg;
+	size_t begin = item * p->size, end = p->n - begin < p->size ? p->n : begin + p->size;
+
+	(void)thread;
+	p->work(p->arg, begin, end);
+}
+
+void crew_run_parts(
+        struct crew *c, size_t n, size_t size, void (*work)(void *arg, size_t begin, size_t end), void *arg)
+{
+	struct parts p = {n, c ? size : n, work, arg};
+
+	if (n)
+		crew_run(c, (n + p.size - 1) / p.size, parts_item, &p);
+}

@@ -30,5 +30,9 @@ size_t crew_size(const struct crew *c);
  * crew_size() at once; `thread` (0 .. crew_size() - 1, the caller's is 0) is the same for no two of them.
  * Returns when all are done. c NULL: the caller does them in turn. */
 void crew_run(struct crew *c, size_t n_items, void (*work)(void *arg, size_t item, size_t thread), void *arg);
+/* The same of parts of 0 .. n - 1 that are `size` long, the last one perhaps shorter: work(arg, begin, end).
+ * c NULL: all at once. */
+void crew_run_parts(
+        struct crew *c, size_t n, size_t size, void (*work)(void *arg, size_t begin, size_t end), void *arg);
 
 #endif

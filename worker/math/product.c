@@ -20,42 +20,54 @@ size_t product_scratch_bytes(size_t n_rows, size_t n_in)
 	return n_rows * padded(n_in) * sizeof(uint16_t);
 }
 
-static void rows_to_bf16(size_t M, size_t K, const float *x, size_t ldx, uint16_t *to, size_t ld)
+static void rows_to_bf16(const struct product_rows *r, size_t begin, size_t end)
 {
-	for (size_t m = 0; m < M; m++, x += ldx, to += ld) {
-		simd()->to_bf16(K, x, to);
-		memset(to + K, 0, (ld - K) * sizeof(*to));
+	uint16_t *to = (uint16_t *)r->data + begin * r->ld;
+
+	for (size_t m = begin; m < end; m++, to += r->ld) {
+		simd()->to_bf16(r->n_in, r->x + m * r->ldx, to);
+		memset(to + r->n_in, 0, (r->ld - r->n_in) * sizeof(*to));
 	}
 }
 
-static void rows_to_int8(
-        size_t M, size_t K, const float *x, size_t ldx, void *scratch, struct product_rows *out)
+static void rows_to_int8(const struct product_rows *r, size_t begin, size_t end)
 {
-	size_t ld = padded(K), n_groups = ld / MATRIX_GROUP;
-	int8_t *q = scratch;
-	float *scales = (float *)(void *)(q + M * ld);
-	int32_t *shifts = (int32_t *)(scales + M * n_groups);
+	size_t n_groups = r->ld / MATRIX_GROUP;
 
-	for (size_t m = 0; m < M; m++)
-		simd()->rows_int8(K, x + m * ldx, q + m * ld, scales + m * n_groups, shifts + m * n_groups);
-	out->data = q;
-	out->ld = ld;
-	out->scales = scales;
-	out->shifts = shifts;
+	for (size_t m = begin; m < end; m++)
+		simd()->rows_int8(r->n_in, r->x + m * r->ldx, (int8_t *)r->data + m * r->ld,
+		        r->scales + m * n_groups, r->shifts + m * n_groups);
+}
+
+void product_place(enum matrix_format format, bool exact, size_t M, size_t K, const float *x, size_t ldx,
+        void *scratch, struct product_rows *out)
+{
+	*out = (struct product_rows){.format = format, .n = M, .n_in = K, .x = x, .ldx = ldx};
+	out->pairs = format == MATRIX_BF16 && !exact && simd()->product_pairs;
+	out->data = scratch;
+	out->ld = padded(K);
+	if (format == MATRIX_INT8) {
+		out->scales = (float *)(void *)((int8_t *)scratch + M * out->ld);
+		out->shifts = (int32_t *)(out->scales + M * (out->ld / MATRIX_GROUP));
+	} else if (!out->pairs) {
+		out->data = (float *)x;
+		out->ld = ldx;
+	}
+}
+
+void product_fill(const struct product_rows *rows, size_t begin, size_t end)
+{
+	if (rows->format == MATRIX_INT8)
+		rows_to_int8(rows, begin, end);
+	else if (rows->pairs)
+		rows_to_bf16(rows, begin, end);
 }
 
 void product_prepare(enum matrix_format format, bool exact, size_t M, size_t K, const float *x, size_t ldx,
         void *scratch, struct product_rows *out)
 {
-	*out = (struct product_rows){.format = format, .n = M, .n_in = K, .data = x, .ld = ldx};
-	if (format == MATRIX_INT8) {
-		rows_to_int8(M, K, x, ldx, scratch, out);
-	} else if (format == MATRIX_BF16 && !exact && simd()->product_pairs) {
-		out->pairs = true;
-		out->data = scratch;
-		out->ld = padded(K);
-		rows_to_bf16(M, K, x, ldx, scratch, out->ld);
-	}
+	product_place(format, exact, M, K, x, ldx, scratch, out);
+	product_fill(out, 0, M);
 }
 
 static void forward_int8(const struct matrix *w, size_t begin, size_t end, const struct product_rows *x,

@@ -22,11 +22,13 @@
 struct product_rows {
 	enum matrix_format format;
 	size_t n, n_in; /* M, K */
-	const void *data;
-	size_t ld;             /* between rows, in elements of data */
-	bool pairs;            /* bf16: data is bf16 too */
-	const float *scales;   /* int8: (M, groups) */
-	const int32_t *shifts; /* int8: (M, groups) -128 * the group's sum */
+	void *data;     /* read only where it is x */
+	size_t ld;      /* between rows, in elements of data */
+	bool pairs;     /* bf16: data is bf16 too */
+	const float *x; /* as they were, with row distance ldx */
+	size_t ldx;
+	float *scales;   /* int8: (M, groups) */
+	int32_t *shifts; /* int8: (M, groups) -128 * the group's sum */
 };
 
 /* Scratch that M rows need, whatever the format, in bytes; at a multiple of 64. */
@@ -35,6 +37,11 @@ size_t product_scratch_bytes(size_t n_rows, size_t n_in);
  * used as they lie (float32 weights, or bf16 and exact) need no scratch. int8 is never exact. */
 void product_prepare(enum matrix_format format, bool exact, size_t M, size_t K, const float *x, size_t ldx,
         void *scratch, struct product_rows *out);
+/* The same in two steps: say where rows are to lie, and fill in rows begin .. end - 1 (different threads:
+ * different rows). */
+void product_place(enum matrix_format format, bool exact, size_t M, size_t K, const float *x, size_t ldx,
+        void *scratch, struct product_rows *out);
+void product_fill(const struct product_rows *rows, size_t begin, size_t end);
 /* Outputs begin .. end - 1 of y (M,N) = x w^T + bias overwritten; y has row distance ldy, bias (N) may be
  * NULL. begin, and unless it is N end, multiples of MATRIX_PANEL. */
 void product_forward(const struct matrix *w, size_t begin, size_t end, const struct product_rows *x,

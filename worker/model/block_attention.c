@@ -41,12 +41,37 @@ static float *projection(const struct qkv *row, size_t i, size_t *ld)
 	return i == 0 ? row->q : i == 1 ? row->k : row->v;
 }
 
+struct projection_work {
+	const struct pass *p;
+	size_t layer;
+	enum attention_kind kind;
+	size_t begin, end; /* projections */
+	const struct attention_state *s;
+};
+
+/* Keep and edit rows of projections. */
+static void edit_rows(void *arg, size_t begin, size_t end)
+{
+	const struct projection_work *w = arg;
+	const struct attention_weights *weights = &w->p->m->weights.layers[w->layer].attn[w->kind];
+
+	for (size_t i = w->begin; i < w->end; i++) {
+		size_t ld, ldraw, site = projection_site(w->p, w->layer, w->kind, i);
+		float *y = projection(&w->s->row, i, &ld), *raw = projection(&w->s->raw, i, &ldraw);
+
+		if (w->s->raw.q)
+			rows_copy(end - begin, weights->qkv[i].w.n_out, raw + begin * ldraw, ldraw,
+			        y + begin * ld, ld);
+		adapter_forward_rows(w->p->runs, w->p->n_runs, site, begin, end, y, ld);
+	}
+}
+
 /* Projections begin .. end - 1 of x (n,C), n the rows of p, edited. */
 static void project(const struct pass *p, size_t layer, enum attention_kind kind, size_t begin, size_t end,
         const float *x, const struct attention_state *s)
 {
 	const struct attention_weights *w = &p->m->weights.layers[layer].attn[kind];
-
+	struct projection_work work = {p, layer, kind, begin, end, s};
 	struct linear_output outputs[LINEAR_MAX_OUTPUTS] = {0};
 
 	for (size_t i = begin; i < end; i++) {
@@ -56,14 +81,7 @@ static void project(const struct pass *p, size_t layer, enum attention_kind kind
 		o->y = projection(&s->row, i, &o->ldy);
 	}
 	linears_forward(outputs, end - begin, &p->linear, p->n_rows, x, p->m->arch.width);
-	for (size_t i = begin; i < end; i++) {
-		size_t ld, ldraw;
-		float *y = projection(&s->row, i, &ld), *raw = projection(&s->raw, i, &ldraw);
-
-		if (s->raw.q)
-			rows_copy(p->n_rows, w->qkv[i].w.n_out, raw, ldraw, y, ld);
-		adapter_forward(p->runs, p->n_runs, projection_site(p, layer, kind, i), y, ld);
-	}
+	crew_run_parts(p->linear.crew, p->n_rows, ROWS_PART, edit_rows, &work);
 }
 
 void block_source(
@@ -72,18 +90,33 @@ void block_source(
 	project(source, layer, ATTENTION_CROSS, 1, 3, memory, s);
 }
 
+struct rotation {
+	const struct pass *p;
+	const struct qkv *row;
+	bool back;
+};
+
+static void rotate_rows(void *arg, size_t begin, size_t end)
+{
+	const struct rotation *r = arg;
+	const struct model *m = r->p->m;
+	const struct arch *a = &m->arch;
+	const size_t *positions = r->p->positions + begin, n = end - begin;
+	void (*rope)(size_t, size_t, size_t, float *, size_t, const size_t *, const float *, const float *) =
+	        r->back ? rope_backward : rope_forward;
+
+	rope(n, a->n_heads, a->head_dim, r->row->q + begin * r->row->ldq, r->row->ldq, positions, m->rope_cos,
+	        m->rope_sin);
+	rope(n, a->n_kv_heads, a->head_dim, r->row->k + begin * r->row->ldkv, r->row->ldkv, positions,
+	        m->rope_cos, m->rope_sin);
+}
+
 static void rotate(const struct pass *p, const struct qkv *row, bool back)
 {
-	const struct model *m = p->m;
-	const struct arch *a = &m->arch;
-	void (*rope)(size_t, size_t, size_t, float *, size_t, const size_t *, const float *, const float *) =
-	        back ? rope_backward : rope_forward;
+	struct rotation r = {p, row, back};
 
-	if (a->positions != POSITIONS_ROPE)
-		return;
-	rope(p->n_rows, a->n_heads, a->head_dim, row->q, row->ldq, p->positions, m->rope_cos, m->rope_sin);
-	rope(p->n_rows, a->n_kv_heads, a->head_dim, row->k, row->ldkv, p->positions, m->rope_cos,
-	        m->rope_sin);
+	if (p->m->arch.positions == POSITIONS_ROPE)
+		crew_run_parts(p->linear.crew, p->n_rows, ROWS_PART, rotate_rows, &r);
 }
 
 void attention_branch(const struct pass *p, size_t layer, enum attention_kind kind,

@@ -89,6 +89,11 @@ static void unpacked_forward(
 		vec_add_rows(n_rows, w->n_out, o->y, o->ldy, o->l->b);
 }
 
+static void fill_rows(void *arg, size_t begin, size_t end)
+{
+	product_fill(arg, begin, end);
+}
+
 void linears_forward(const struct linear_output *outputs, size_t n, const struct linear_scratch *t,
         size_t n_rows, const float *x, size_t ldx)
 {
@@ -105,7 +110,8 @@ void linears_forward(const struct linear_output *outputs, size_t n, const struct
 		s.items[i] = t->crew ? (outputs[i].l->w.n_out + s.block - 1) / s.block : 1;
 		n_items += s.items[i];
 	}
-	product_prepare(w->format, t->exact, n_rows, w->n_in, x, ldx, t->rows, &s.rows);
+	product_place(w->format, t->exact, n_rows, w->n_in, x, ldx, t->rows, &s.rows);
+	crew_run_parts(t->crew, n_rows, ROWS_PART, fill_rows, &s.rows);
 	crew_run(t->crew, n_items, linears_item, &s);
 }
 
@@ -175,35 +181,71 @@ void rows_spread(size_t n_rows, const size_t *rows, size_t n_all, size_t n, floa
 	memset(x, 0, end * n * sizeof(*x));
 }
 
+/* What the parts of a branch's beginning and end go by. */
+struct branch_work {
+	const struct pass *p;
+	const struct norm *norm;
+	size_t site;
+	const struct branch_state *s;
+	const struct block_scratch *t;
+	float *x_out;
+};
+
+static float *from_row(float *x, size_t row)
+{
+	return x ? x + row : NULL;
+}
+
+static void begin_rows(void *arg, size_t begin, size_t end)
+{
+	const struct branch_work *w = arg;
+	const struct arch *a = &w->p->m->arch;
+	size_t at = begin * a->width;
+
+	norm_forward(a, w->norm, end - begin, w->s->x_in + at, w->t->normed + at, from_row(w->s->mean, begin),
+	        from_row(w->s->rstd, begin));
+}
+
 const float *branch_begin(const struct pass *p, const struct norm *norm, const struct branch_state *s,
         const struct block_scratch *t)
 {
-	const struct arch *a = &p->m->arch;
+	struct branch_work w = {.p = p, .norm = norm, .s = s, .t = t};
 
-	if (a->post_norm)
+	if (p->m->arch.post_norm)
 		return s->x_in;
-	norm_forward(a, norm, p->n_rows, s->x_in, t->normed, s->mean, s->rstd);
+	crew_run_parts(p->linear.crew, p->n_rows, ROWS_PART, begin_rows, &w);
 	return t->normed;
+}
+
+static void join_rows(void *arg, size_t begin, size_t end)
+{
+	const struct branch_work *w = arg;
+	const struct pass *p = w->p;
+	const struct branch_state *s = w->s;
+	const struct arch *a = &p->m->arch;
+	size_t C = a->width, at = begin * C, n = (end - begin) * C;
+	float *x_out = w->x_out + at, *sum = a->post_norm ? s->x_sum + at : x_out;
+
+	if (s->raw)
+		memcpy(s->raw + at, w->t->branch + at, n * sizeof(*s->raw));
+	adapter_forward_rows(p->runs, p->n_runs, w->site, begin, end, w->t->branch, C);
+	if (sum != s->x_in + at)
+		memcpy(sum, s->x_in + at, n * sizeof(*sum));
+	vec_add(n, sum, w->t->branch + at);
+	if (a->post_norm)
+		norm_forward(a, w->norm, end - begin, sum, x_out, from_row(s->mean, begin),
+		        from_row(s->rstd, begin));
+	if (s->stream)
+		memcpy(s->stream + at, x_out, n * sizeof(*x_out));
+	adapter_forward_rows(p->runs, p->n_runs, w->site + 1, begin, end, w->x_out, C);
 }
 
 void branch_join(const struct pass *p, const struct norm *norm, size_t site, const struct branch_state *s,
         const struct block_scratch *t, float *x_out)
 {
-	const struct arch *a = &p->m->arch;
-	size_t N = p->n_rows, C = a->width;
-	float *sum = a->post_norm ? s->x_sum : x_out;
+	struct branch_work w = {p, norm, site, s, t, x_out};
 
-	if (s->raw)
-		memcpy(s->raw, t->branch, N * C * sizeof(*s->raw));
-	adapter_forward(p->runs, p->n_runs, site, t->branch, C);
-	if (sum != s->x_in)
-		memcpy(sum, s->x_in, N * C * sizeof(*sum));
-	vec_add(N * C, sum, t->branch);
-	if (a->post_norm)
-		norm_forward(a, norm, N, sum, x_out, s->mean, s->rstd);
-	if (s->stream)
-		memcpy(s->stream, x_out, N * C * sizeof(*x_out));
-	adapter_forward(p->runs, p->n_runs, site + 1, x_out, C);
+	crew_run_parts(p->linear.crew, p->n_rows, ROWS_PART, join_rows, &w);
 }
 
 void branch_join_backward(const struct pass *p, const struct norm *norm, size_t site,

@@ -178,17 +178,22 @@ struct cached_heads {
 	size_t n_asking; /* the last rows of each kv, which attend */
 };
 
-/* Store the keys and values of a sequence's rows behind the `kv->length` ones that are there. */
-static void cached_store(const struct cached_heads *h, size_t index)
+/* Store the keys and values of rows behind the `kv->length` ones that are there of their sequences. */
+static void cached_store(void *arg, size_t begin, size_t end)
 {
+	const struct cached_heads *h = arg;
 	const struct cached *c = h->c;
-	const struct kv *kv = c->kvs[index];
 	const struct qkv *x = &h->s->row;
-	struct paged_rows keys = kv_keys(kv, h->layer, false), values = kv_values(kv, h->layer, false);
-	size_t row = index * c->n_rows;
 
-	store_rows(&keys, kv->length, c->n_rows, x->k + row * x->ldkv, x->ldkv);
-	store_rows(&values, kv->length, c->n_rows, x->v + row * x->ldkv, x->ldkv);
+	for (size_t row = begin; row < end; row++) {
+		const struct kv *kv = c->kvs[row / c->n_rows];
+		struct paged_rows keys = kv_keys(kv, h->layer, false),
+		                  values = kv_values(kv, h->layer, false);
+		size_t at = kv->length + row % c->n_rows;
+
+		store_rows(&keys, at, 1, x->k + row * x->ldkv, x->ldkv);
+		store_rows(&values, at, 1, x->v + row * x->ldkv, x->ldkv);
+	}
 }
 
 /* One query head of an attention as an attention of its own. */
@@ -232,8 +237,8 @@ static void cached_attend(
 	struct cached_heads h = {c, s, block_attention(p->m, layer, kind), kind,
 	        layer - p->stack->first_layer, asking->n_rows};
 
-	for (size_t i = 0; kind == ATTENTION_SELF && i < c->n; i++)
-		cached_store(&h, i);
+	if (kind == ATTENTION_SELF)
+		crew_run_parts(p->linear.crew, c->n * c->n_rows, ROWS_PART, cached_store, &h);
 	crew_run(p->linear.crew, c->n * h.attention.n_heads, cached_attend_head, &h);
 }
 

@@ -34,6 +34,9 @@ struct qkv {
 	size_t ldq, ldkv;
 };
 
+/* Rows that one of a crew norms, edits or rotates at a time. */
+#define ROWS_PART ((size_t)32)
+
 /* What a branch computes on the way. Training keeps these for the backward pass, one set a layer; serving
  * reuses one set. Pointers that are NULL are not kept. */
 struct branch_state {

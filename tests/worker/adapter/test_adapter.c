@@ -47,6 +47,7 @@ static void test_each_run_has_its_own_edit(void **state)
 	struct rng r = {.state = 12};
 	struct fixture f;
 	float *h = random_floats(&r, 7 * LD, 1), *edited = copied_floats(h, 7 * LD);
+	float *pieces = copied_floats(h, 7 * LD);
 
 	(void)state;
 	fixture_init(&f);
@@ -58,6 +59,9 @@ static void test_each_run_has_its_own_edit(void **state)
 		            *own = f.bias_params + WIDTH;
 
 		adapter_forward(runs, 6, SITE, edited, LD);
+		for (size_t t = 0; t < 7; t += 3)
+			adapter_forward_rows(runs, 6, SITE, t, t + 3 < 7 ? t + 3 : 7, pieces, LD);
+		assert_same_bits(pieces, edited, 7 * LD, "some rows at a time");
 		for (size_t c = 0; c < WIDTH; c++) {
 			double s = (double)scale[c], b = (double)bias[c];
 
@@ -75,6 +79,7 @@ static void test_each_run_has_its_own_edit(void **state)
 		assert_same_bits(edited + t * LD + WIDTH, h + t * LD + WIDTH, LD - WIDTH, "gap");
 	free(h);
 	free(edited);
+	free(pieces);
 	fixture_fini(&f);
 }
 

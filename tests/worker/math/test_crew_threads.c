@@ -67,6 +67,39 @@ static void test_every_item_is_done_once(void **state)
 	}
 }
 
+static void count_part(void *arg, size_t begin, size_t end)
+{
+	unsigned *count = arg;
+
+	if (begin >= end)
+		count[0] += 2;
+	for (size_t i = begin; i < end; i++)
+		count[i]++;
+}
+
+static void check_parts(struct crew *c)
+{
+	for (size_t n = 0; n <= N_ITEMS; n++)
+		for (size_t size = 1; size <= N_ITEMS + 1; size++) {
+			unsigned count[N_ITEMS] = {0};
+
+			crew_run_parts(c, n, size, count_part, count);
+			for (size_t i = 0; i < N_ITEMS; i++)
+				assert_int_equal(count[i], i < n);
+		}
+}
+
+static void test_parts_cover_all_once(void **state)
+{
+	struct crew *c;
+
+	(void)state;
+	check_parts(NULL);
+	assert_int_equal(crew_start(3, &c), OK);
+	check_parts(c);
+	crew_stop(c);
+}
+
 static void test_no_crew_is_the_caller_alone(void **state)
 {
 	(void)state;
@@ -117,6 +150,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_every_item_is_done_once),
 	        cmocka_unit_test(test_no_crew_is_the_caller_alone),
+	        cmocka_unit_test(test_parts_cover_all_once),
 	        cmocka_unit_test(test_sleepers_are_woken),
 	        cmocka_unit_test(test_a_crew_that_was_never_used_stops),
 	};
