@@ -239,6 +239,7 @@ static enum exchange_verdict tenants_delete(struct exchange *x)
 		e = store_tenant_delete(exchange_store(x), id);
 	auth_forget(exchange_api(x)->auth, id);
 	rate_forget(exchange_api(x)->rate, id);
+	job_terms_forget(exchange_api(x)->terms, id);
 	if (e)
 		return reply_no_tenant(x, e, id);
 	if (exchange_worker(x))

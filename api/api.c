@@ -62,6 +62,7 @@ static void on_tick(uv_timer_t *timer)
 static void api_free(struct api *a)
 {
 	job_hub_free(a->jobs);
+	job_terms_free(a->terms);
 	webhook_pump_stop(a->webhooks);
 	replay_free(a->replay);
 	rate_free(a->rate);
@@ -170,6 +171,8 @@ enum err api_start(uv_loop_t *loop, const struct api_options *options, struct st
 	if (!e)
 		e = job_hub_new(a, &a->jobs);
 	if (!e)
+		e = job_terms_new(&a->terms);
+	if (!e)
 		e = listen_begin(a, options, &listen_fd, why);
 	if (!e) {
 		e = server_open(a, listen_fd, &epoll_fd);
@@ -212,8 +215,8 @@ void api_stop(struct api *a, void (*on_stopped)(void *arg), void *arg)
 	a->on_stopped = on_stopped;
 	a->stopped_arg = arg;
 	a->stopping = true;
-	/* Before libmicrohttpd closes its descriptor: libuv names the number once more when it closes the handle,
-	 * and by then it may be someone else's. */
+	/* Before libmicrohttpd closes its descriptor: libuv names the number once more when it closes the
+	 * handle, and by then it may be someone else's. */
 	uv_close((uv_handle_t *)&a->poll, on_closed);
 	uv_timer_stop(&a->timer);
 	uv_timer_stop(&a->tick);

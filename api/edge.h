@@ -17,6 +17,7 @@
 
 #include "api/auth.h"
 #include "api/exchange.h"
+#include "api/job_terms.h"
 #include "api/pairs.h"
 #include "api/peer.h"
 #include "api/rate.h"
@@ -113,6 +114,7 @@ struct api {
 	struct replay *replay;
 	struct rate *rate;
 	struct job_hub *jobs;
+	struct job_terms *terms;
 	struct webhook_pump *webhooks;
 
 	atomic_flag folding;    /* anyone's: a handler writes a folded checkpoint */

@@ -197,21 +197,34 @@ static int dump_into(const char *p, size_t n, void *arg)
 	return buf_append(arg, p, n) ? -1 : 0;
 }
 
-enum exchange_verdict exchange_reply_json(struct exchange *x, unsigned status, json_t *body)
+/* Takes text over. */
+static enum exchange_verdict reply_json_text(
+        struct exchange *x, unsigned status, struct buf *text, bool whole)
 {
 	static const char last_words[] = "{\"error\":{\"message\":\"out of "
 	                                 "memory\",\"type\":\"server_error\",\"param\":null,\"code\":null}}";
-	struct buf text = {0};
 
-	x->status = status;
-	if (!body || json_dump_callback(body, dump_into, &text, JSON_COMPACT) || buf_append(&text, "\n", 1)) {
+	if (!whole || buf_append(text, "\n", 1)) {
 		log_error("reply_failed", "request=%s reason=\"out of memory\"", x->request_id);
-		buf_fini(&text);
-		x->status = 500;
-		(void)buf_puts(&text, last_words);
+		buf_fini(text);
+		status = 500;
+		(void)buf_puts(text, last_words);
 	}
+	return exchange_reply_bytes(x, status, JSON_TYPE, text);
+}
+
+enum exchange_verdict exchange_reply_json(struct exchange *x, unsigned status, json_t *body)
+{
+	struct buf text = {0};
+	bool whole = body && !json_dump_callback(body, dump_into, &text, JSON_COMPACT);
+
 	json_decref(body);
-	return exchange_reply_bytes(x, x->status, JSON_TYPE, &text);
+	return reply_json_text(x, status, &text, whole);
+}
+
+enum exchange_verdict exchange_reply_text(struct exchange *x, unsigned status, struct json_text *body)
+{
+	return reply_json_text(x, status, &body->buf, !body->err);
 }
 
 enum exchange_verdict exchange_reply_bytes(

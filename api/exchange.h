@@ -10,6 +10,7 @@
 #define REDD_API_EXCHANGE_H
 
 #include "api/api.h"
+#include "api/json_text.h"
 #include "core/buf.h"
 
 #include <jansson.h>
@@ -47,6 +48,8 @@ enum err exchange_page(struct exchange *x, size_t default_limit, struct page *ou
 /* ---- the answer, whole ---- */
 /* Steals the reference. Memory shortage becomes a 500. */
 enum exchange_verdict exchange_reply_json(struct exchange *x, unsigned status, json_t *body);
+/* Takes over its content; its error becomes a 500. */
+enum exchange_verdict exchange_reply_text(struct exchange *x, unsigned status, struct json_text *body);
 /* Takes over the buffer's content. */
 enum exchange_verdict exchange_reply_bytes(
         struct exchange *x, unsigned status, const char *content_type, struct buf *body);

@@ -100,27 +100,49 @@ void job_request_fini(struct job_request *r)
 
 /* ---- out ---- */
 
-static json_t *job_error_json(const struct job *j)
+static const char *or_null(const char *s)
 {
-	if (j->status != JOB_FAILED)
-		return json_null();
-	return json_pack("{s:o, s:o, s:o}", "code", wire_string(j->error_code), "message",
-	        wire_string(j->error_message), "param", wire_string(j->error_param));
+	return s && *s ? s : NULL;
 }
 
-static json_t *progress_json(const struct job *j)
+static void number_or_null(struct json_text *t, const char *name, bool known, int64_t v)
 {
-	return json_pack("{s:I, s:I, s:f, s:f}", "step", (json_int_t)j->step, "total_steps",
-	        (json_int_t)j->total_steps, "epoch", j->epoch, "tokens_per_second", j->tokens_per_second);
+	if (known)
+		json_text_int(t, name, v);
+	else
+		json_text_null(t, name);
+}
+
+static void write_error(struct json_text *t, const struct job *j)
+{
+	if (j->status != JOB_FAILED) {
+		json_text_null(t, "error");
+		return;
+	}
+	json_text_open(t, "error", '{');
+	json_text_string(t, "code", j->error_code);
+	json_text_string(t, "message", j->error_message);
+	json_text_string(t, "param", j->error_param);
+	json_text_close(t, '}');
+}
+
+static void write_progress(struct json_text *t, const struct job *j)
+{
+	json_text_open(t, "progress", '{');
+	json_text_int(t, "step", j->step);
+	json_text_int(t, "total_steps", j->total_steps);
+	json_text_tree(t, "epoch", json_real(j->epoch));
+	json_text_tree(t, "tokens_per_second", json_real(j->tokens_per_second));
+	json_text_close(t, '}');
 }
 
 /* When it will be done: if the steps to come are like those done and go on at the rate of late, pauses left
  * out; of a queued one, if all that comes before it and itself goes at that rate. Null unless that can be
  * said. */
-static json_t *estimated_finish(const struct job *j, const struct job_view *view)
+static void write_estimated_finish(struct json_text *t, const struct job *j, const struct job_view *view)
 {
 	const struct job_place *place = &view->place;
-	double tokens, rate;
+	double tokens = 0, rate = 0;
 
 	if (j->status == JOB_RUNNING && j->step > 0 && j->total_steps >= j->step) {
 		tokens = (double)j->trained_tokens / (double)j->step * (double)(j->total_steps - j->step);
@@ -128,84 +150,61 @@ static json_t *estimated_finish(const struct job *j, const struct job_view *view
 	} else if (j->status == JOB_QUEUED && place->position >= 0 && place->tokens_left > 0) {
 		tokens = (double)place->tokens_left;
 		rate = place->tokens_per_second;
-	} else {
-		return json_null();
 	}
-	return rate > 0 ? json_integer(view->now + (json_int_t)(tokens / rate)) : json_null();
+	number_or_null(t, "estimated_finish", rate > 0, rate > 0 ? view->now + (int64_t)(tokens / rate) : 0);
 }
 
-static json_t *position_json(const struct job_view *view)
+static void write_result_files(struct json_text *t, const struct job *j)
 {
-	return view->place.position < 0 ? json_null() : json_integer(view->place.position);
-}
-
-static json_t *result_files(const struct job *j)
-{
-	return j->result_file[0] ? json_pack("[s]", j->result_file) : json_array();
-}
-
-static int set(json_t *object, const char *name, json_t *value)
-{
-	return json_object_set_new(object, name, value);
+	json_text_open(t, "result_files", '[');
+	if (j->result_file[0])
+		json_text_string(t, NULL, j->result_file);
+	json_text_close(t, ']');
 }
 
 /* The name that answers from it while it is under way. */
-static json_t *live_model(const struct job *j, const struct job_spec *spec, const struct job_view *view)
+static void write_live_model(
+        struct json_text *t, const struct job *j, const char *suffix, const struct job_view *view)
 {
-	char name[STORE_MODEL_SIZE];
+	char name[STORE_MODEL_SIZE + sizeof(LIVE_SUFFIX)];
 
 	if (job_status_terminal(j->status) || !j->started_at ||
-	        job_model_name(view->base, view->tenant, spec->suffix, j->id, name))
-		return json_null();
-	return json_sprintf("%s" LIVE_SUFFIX, name);
+	        job_model_name(view->base, view->tenant, suffix, j->id, name)) {
+		json_text_null(t, "live_model");
+		return;
+	}
+	strcat(name, LIVE_SUFFIX);
+	json_text_string(t, "live_model", name);
 }
 
-/* What the job was asked to do. */
-static int set_spec(json_t *json, const struct job *j, const struct job_view *view)
+void job_json(struct json_text *t, const struct job *j, const struct job_view *view)
 {
-	struct job_spec spec;
-	json_t *hyper;
+	char suffix[JOB_SUFFIX_SIZE];
 
-	if (!j->spec || job_spec_decode(j->spec, &spec)) {
-		set(json, "hyperparameters", json_object());
-		return set(json, "method", json_null());
-	}
-	hyper = job_spec_hyperparameters(&spec);
-	return set(json, "hyperparameters", json_incref(hyper)) ||
-	       set(json, "method",
-	               json_pack("{s:s, s:{s:o}}", "type", "supervised", "supervised", "hyperparameters",
-	                       hyper)) ||
-	       set(json, "seed", json_integer((json_int_t)spec.seed)) ||
-	       set(json, "live_model", live_model(j, &spec, view)) ||
-	       set(json, "user_provided_suffix", wire_string_or_null(spec.suffix)) ||
-	       set(json, "adapter", adapter_spec_json(&spec.adapter));
-}
-
-json_t *job_json(const struct job *j, const struct job_view *view)
-{
-	json_t *json = json_pack("{s:s, s:s, s:I, s:o, s:s, s:o, s:s, s:s}", "id", j->id, "object",
-	        "fine_tuning.job", "created_at", (json_int_t)j->created_at, "finished_at",
-	        wire_time(j->finished_at), "model", j->model, "fine_tuned_model",
-	        wire_string_or_null(j->fine_tuned_model), "organization_id", j->tenant_id, "status",
-	        job_status_name(j->status));
-
-	if (!json)
-		return NULL;
-	if (set_spec(json, j, view) || set(json, "training_file", json_string(j->training_file)) ||
-	        set(json, "validation_file", wire_string_or_null(j->validation_file)) ||
-	        set(json, "result_files", result_files(j)) ||
-	        set(json, "trained_tokens",
-	                j->status == JOB_SUCCEEDED || j->trained_tokens ? json_integer(j->trained_tokens)
-	                                                                : json_null()) ||
-	        set(json, "error", job_error_json(j)) ||
-	        set(json, "estimated_finish", estimated_finish(j, view)) ||
-	        set(json, "integrations", json_array()) || set(json, "metadata", wire_parsed(j->metadata)) ||
-	        set(json, "queue_position", position_json(view)) || set(json, "progress", progress_json(j)) ||
-	        set(json, "adapter_sha256", wire_string_or_null(j->adapter_sha256))) {
-		json_decref(json);
-		return NULL;
-	}
-	return json;
+	json_text_open(t, NULL, '{');
+	json_text_string(t, "id", j->id);
+	json_text_string(t, "object", "fine_tuning.job");
+	json_text_int(t, "created_at", j->created_at);
+	number_or_null(t, "finished_at", j->finished_at != 0, j->finished_at);
+	json_text_string(t, "model", j->model);
+	json_text_string(t, "fine_tuned_model", or_null(j->fine_tuned_model));
+	json_text_string(t, "organization_id", j->tenant_id);
+	json_text_string(t, "status", job_status_name(j->status));
+	job_terms_write(view->terms, view->moment, j, t, suffix);
+	write_live_model(t, j, suffix, view);
+	json_text_string(t, "training_file", j->training_file);
+	json_text_string(t, "validation_file", or_null(j->validation_file));
+	write_result_files(t, j);
+	number_or_null(
+	        t, "trained_tokens", j->status == JOB_SUCCEEDED || j->trained_tokens, j->trained_tokens);
+	write_error(t, j);
+	write_estimated_finish(t, j, view);
+	json_text_open(t, "integrations", '[');
+	json_text_close(t, ']');
+	number_or_null(t, "queue_position", view->place.position >= 0, view->place.position);
+	write_progress(t, j);
+	json_text_string(t, "adapter_sha256", or_null(j->adapter_sha256));
+	json_text_close(t, '}');
 }
 
 json_t *event_json(const struct event *e)

@@ -6,6 +6,7 @@
 #define REDD_API_JOB_JSON_H
 
 #include "api/exchange.h"
+#include "api/job_terms.h"
 
 /* The body of POST /v1/fine_tuning/jobs, decoded and checked as far as that goes without data. */
 struct job_request {
@@ -23,9 +24,12 @@ struct job_view {
 	struct job_place place;    /* position < 0 = not queued */
 	int64_t now;               /* unix seconds */
 	const char *base, *tenant; /* their names */
+	struct job_terms *terms;   /* borrowed */
+	uint64_t moment;           /* of terms, before the record was read */
 };
+/* The job's object, as the next value of t. */
+void job_json(struct json_text *t, const struct job *j, const struct job_view *view);
 /* New references; NULL when memory is short. */
-json_t *job_json(const struct job *j, const struct job_view *view);
 json_t *event_json(const struct event *e);
 json_t *checkpoint_json(const struct checkpoint *c);
 /* What a check found; failure is OK or why it would be refused. */

@@ -21,28 +21,39 @@ static enum exchange_verdict reply_job_error(struct exchange *x, enum err e, str
 	return exchange_reply_error(x, e, why);
 }
 
-static json_t *job_view_json(struct exchange *x, const struct job *j)
+/* Before the store is asked for the jobs to show. */
+static struct job_view view_begin(struct exchange *x)
 {
 	struct worker *w = exchange_worker(x);
-	struct job_view view = {.place.position = -1,
-	        .now = clock_now_ms() / 1000,
-	        .base = w ? worker_base_name(w) : "",
-	        .tenant = exchange_tenant(x)->name};
+	struct job_terms *terms = exchange_api(x)->terms;
 
+	return (struct job_view){.now = clock_now_ms() / 1000,
+	        .base = w ? worker_base_name(w) : "",
+	        .tenant = exchange_tenant(x)->name,
+	        .terms = terms,
+	        .moment = job_terms_moment(terms)};
+}
+
+static void write_job(struct exchange *x, const struct job *j, struct job_view view, struct json_text *t)
+{
+	struct worker *w = exchange_worker(x);
+
+	view.place.position = -1;
 	if (j->status == JOB_QUEUED)
 		(void)store_job_place(exchange_store(x), j->id, &view.place);
 	if (w && view.place.tokens_per_second <= 0)
 		view.place.tokens_per_second = worker_tokens_per_second(w);
-	return job_json(j, &view);
+	job_json(t, j, &view);
 }
 
 /* Takes j over. */
-static enum exchange_verdict reply_job(struct exchange *x, struct job *j)
+static enum exchange_verdict reply_job(struct exchange *x, struct job *j, const struct job_view *view)
 {
-	json_t *json = job_view_json(x, j);
+	struct json_text t = {0};
 
+	write_job(x, j, *view, &t);
 	job_fini(j);
-	return exchange_reply_json(x, 200, json);
+	return exchange_reply_text(x, 200, &t);
 }
 
 static void job_changed(struct exchange *x, const char *id)
@@ -127,6 +138,7 @@ static enum err job_check(struct exchange *x, struct job_request *r, struct job_
 
 static enum exchange_verdict jobs_create(struct exchange *x)
 {
+	const struct job_view view = view_begin(x);
 	json_t *body = exchange_json(x);
 	struct job_request r = {0};
 	struct job_check check = {0};
@@ -148,7 +160,7 @@ static enum exchange_verdict jobs_create(struct exchange *x)
 	if (e)
 		return exchange_reply_error(x, e, &why);
 	job_changed(x, j.id);
-	return reply_job(x, &j);
+	return reply_job(x, &j, &view);
 }
 
 static bool report_speaks(const struct dataset_report *r)
@@ -190,17 +202,18 @@ static enum exchange_verdict jobs_preflight(struct exchange *x)
 
 static enum exchange_verdict jobs_get(struct exchange *x)
 {
+	const struct job_view view = view_begin(x);
 	struct job j = {0};
 	struct why why = {0};
 	enum err e = store_job_get(exchange_store(x), exchange_tenant(x)->id, exchange_capture(x, 0), &j);
 
-	return e ? reply_job_error(x, e, &why) : reply_job(x, &j);
+	return e ? reply_job_error(x, e, &why) : reply_job(x, &j, &view);
 }
 
 /* Whether j has every pair asked for as metadata[k]=v. */
 static bool metadata_fits(struct exchange *x, const struct job *j)
 {
-	json_t *metadata = wire_parsed(j->metadata);
+	json_t *metadata = NULL;
 	const char *name, *wanted;
 	size_t at = 0;
 	bool fits = true;
@@ -211,6 +224,8 @@ static bool metadata_fits(struct exchange *x, const struct job *j)
 
 		if (strncmp(name, "metadata[", 9) != 0 || name[n - 1] != ']')
 			continue;
+		if (!metadata)
+			metadata = wire_parsed(j->metadata);
 		v = json_object_getn(metadata, name + 9, n - 10);
 		fits = json_is_string(v) && !strcmp(json_string_value(v), wanted);
 	}
@@ -218,54 +233,81 @@ static bool metadata_fits(struct exchange *x, const struct job *j)
 	return fits;
 }
 
-/* Append fitting jobs of one stored page; *more when there is one beyond the limit. */
-static void jobs_take(
-        struct exchange *x, const struct job *items, size_t n, size_t limit, json_t *data, bool *more)
+/* A list under way. */
+struct job_page {
+	struct job_view view;
+	size_t limit, n;
+	bool more; /* there is one beyond the limit */
+	char first[STORE_ID_SIZE], last[STORE_ID_SIZE];
+	struct json_text text;
+};
+
+/* Append the fitting jobs of one stored page. */
+static void jobs_take(struct exchange *x, const struct job *items, size_t n, struct job_page *p)
 {
-	for (size_t i = 0; i < n && !*more; i++) {
+	for (size_t i = 0; i < n && !p->more; i++) {
 		if (!metadata_fits(x, &items[i]))
 			continue;
-		if (json_array_size(data) == limit)
-			*more = true;
-		else
-			json_array_append_new(data, job_view_json(x, &items[i]));
+		if (p->n == p->limit) {
+			p->more = true;
+			return;
+		}
+		write_job(x, &items[i], p->view, &p->text);
+		memcpy(p->last, items[i].id, sizeof(p->last));
+		if (!p->n++)
+			memcpy(p->first, items[i].id, sizeof(p->first));
 	}
+}
+
+static enum err jobs_scan(struct exchange *x, const char *after_id, struct job_page *p)
+{
+	struct page scan = {.after = after_id, .limit = SCAN_PAGE};
+	char after[STORE_ID_SIZE];
+	bool stored_more = true;
+
+	while (!p->more && stored_more) {
+		struct job *items = NULL;
+		size_t n = 0;
+		enum err e = store_job_list(
+		        exchange_store(x), exchange_tenant(x)->id, &scan, &items, &n, &stored_more);
+
+		if (e)
+			return e;
+		jobs_take(x, items, n, p);
+		if (n)
+			memcpy(after, items[n - 1].id, sizeof(after));
+		scan.after = after;
+		job_list_free(items, n);
+	}
+	return OK;
 }
 
 static enum exchange_verdict jobs_list(struct exchange *x)
 {
-	struct page page, scan;
-	char after[STORE_ID_SIZE];
+	struct job_page p = {.view = view_begin(x)};
+	struct page page;
 	struct why why = {0};
-	json_t *data = json_array();
-	bool more = false, stored_more = true;
 	enum err e = exchange_page(x, PAGE, &page);
 
-	if (e) {
-		json_decref(data);
+	if (e)
 		return EXCHANGE_DONE;
+	p.limit = page.limit;
+	json_text_open(&p.text, NULL, '{');
+	json_text_string(&p.text, "object", "list");
+	json_text_open(&p.text, "data", '[');
+	e = jobs_scan(x, page.after, &p);
+	if (e) {
+		buf_fini(&p.text.buf);
+		if (e == ERR_NOT_FOUND)
+			e = why_param(&why, ERR_INVALID, "after", "'after' names no job of yours.");
+		return exchange_reply_error(x, e, &why);
 	}
-	scan = (struct page){.after = page.after, .limit = SCAN_PAGE};
-	while (!e && !more && stored_more) {
-		struct job *items = NULL;
-		size_t n = 0;
-
-		e = store_job_list(
-		        exchange_store(x), exchange_tenant(x)->id, &scan, &items, &n, &stored_more);
-		if (e)
-			break;
-		jobs_take(x, items, n, page.limit, data, &more);
-		if (n)
-			snprintf(after, sizeof(after), "%s", items[n - 1].id);
-		scan.after = after;
-		job_list_free(items, n);
-	}
-	if (!e)
-		return exchange_reply_json(x, 200, wire_list(data, more));
-	json_decref(data);
-	if (e == ERR_NOT_FOUND)
-		e = why_param(&why, ERR_INVALID, "after", "'after' names no job of yours.");
-	return exchange_reply_error(x, e, &why);
+	json_text_close(&p.text, ']');
+	json_text_tree(&p.text, "has_more", json_boolean(p.more));
+	json_text_string(&p.text, "first_id", p.n ? p.first : NULL);
+	json_text_string(&p.text, "last_id", p.n ? p.last : NULL);
+	json_text_close(&p.text, '}');
+	return exchange_reply_text(x, 200, &p.text);
 }
 
 /* ---- moves ---- */
@@ -273,6 +315,7 @@ static enum exchange_verdict jobs_list(struct exchange *x)
 static enum exchange_verdict job_move(struct exchange *x, enum job_status to, const char *verb)
 {
 	const struct job_transition t = {.to = to};
+	const struct job_view view = view_begin(x);
 	const char *tenant = exchange_tenant(x)->id, *id = exchange_capture(x, 0);
 	struct job before = {0}, j = {0};
 	struct why why = {0};
@@ -290,7 +333,7 @@ static enum exchange_verdict job_move(struct exchange *x, enum job_status to, co
 	if (e)
 		return reply_job_error(x, e, &why);
 	job_changed(x, id);
-	return reply_job(x, &j);
+	return reply_job(x, &j, &view);
 }
 
 static enum exchange_verdict jobs_cancel(struct exchange *x)

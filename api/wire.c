@@ -5,9 +5,9 @@
 
 #include <string.h>
 
-/* Length of the UTF-8 sequence at s (n bytes left), 0 when it is none. */
-static size_t utf8_length(const unsigned char *s, size_t n)
+size_t wire_utf8_length(const char *text, size_t n)
 {
+	const unsigned char *s = (const unsigned char *)text;
 	size_t len = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : (s[0] & 0xf0) == 0xe0 ? 3 : 4;
 
 	if ((s[0] >= 0x80 && s[0] < 0xc2) || s[0] > 0xf4 || len > n)
@@ -34,7 +34,7 @@ json_t *wire_string(const char *s)
 		return NULL;
 	n = strlen(copy);
 	for (size_t i = 0; i < n; i += step) {
-		step = utf8_length((unsigned char *)copy + i, n - i);
+		step = wire_utf8_length(copy + i, n - i);
 		if (!step) {
 			copy[i] = '?';
 			step = 1;

@@ -6,6 +6,8 @@
 
 #include "api/exchange.h"
 
+/* Length of the UTF-8 sequence at the beginning of text, which has n > 0 bytes; 0 when there is none. */
+size_t wire_utf8_length(const char *text, size_t n);
 /* A JSON string of s, what is not UTF-8 replaced by '?'; null for NULL. */
 json_t *wire_string(const char *s);
 /* null for "" and NULL, else as above: columns that are empty until known. */

@@ -13,10 +13,12 @@
 
 #include <jansson.h>
 
+#define JOB_SUFFIX_SIZE 65
+
 enum job_preset { PRESET_NONE, PRESET_PAPER };
 
 struct job_spec {
-	char suffix[65];
+	char suffix[JOB_SUFFIX_SIZE];
 	uint64_t seed;
 	struct adapter_spec adapter;
 	bool adapter_given;        /* by the request; else it is that of the model training goes on from */
