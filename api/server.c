@@ -18,7 +18,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CONNECTION_MEMORY ((size_t)64 << 10) /* request head, and buffers */
+/* Request head, its cookies twice, and buffers. libmicrohttpd clears all of it between the requests of a
+ * connection. */
+#define CONNECTION_MEMORY ((size_t)32 << 10)
 #define IDLE_SECONDS 60U
 #define STREAM_BLOCK_BYTES 16384
 static void on_timer(uv_timer_t *timer);

@@ -66,6 +66,25 @@ static void test_head_has_the_headers_and_no_body(void **state)
 	buf_fini(&got);
 }
 
+/* Cookies and links of browsers are kilobytes; beyond what is held for them the protocol has its own words.
+ */
+static void test_long_heads_are_taken_up_to_a_limit(void **state)
+{
+	static const struct {
+		int n;
+		const char *status;
+	} heads[] = {{12000, "HTTP/1.1 200"}, {40000, "HTTP/1.1 431"}};
+	char *request = mem_calloc(50000, 1);
+
+	for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
+		snprintf(request, 50000,
+		        "GET /healthz HTTP/1.1\r\nHost: h\r\nCookie: a=%0*d\r\nConnection: close\r\n\r\n",
+		        heads[i].n, 0);
+		expect_contains(edge_dialogue(*state, request), heads[i].status);
+	}
+	mem_free(request);
+}
+
 static void test_health_and_metrics_need_no_key(void **state)
 {
 	static const char *const paths[] = {"/healthz", "/readyz", "/metrics", "/"};
@@ -453,6 +472,7 @@ int main(void)
 	        EDGE(test_unknown_paths_and_methods_are_json_errors),
 	        EDGE(test_every_answer_has_an_id_and_its_headers),
 	        EDGE(test_head_has_the_headers_and_no_body),
+	        EDGE(test_long_heads_are_taken_up_to_a_limit),
 	        EDGE(test_health_and_metrics_need_no_key),
 	        EDGE(test_keys_decide_what_is_open),
 	        EDGE(test_tenants_and_keys_are_made_listed_and_revoked),
