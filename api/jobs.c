@@ -34,15 +34,20 @@ static struct job_view view_begin(struct exchange *x)
 	        .moment = job_terms_moment(terms)};
 }
 
+/* The rate that stands in where nothing runs. */
+static void view_rate(struct exchange *x, struct job_view *view)
+{
+	if (exchange_worker(x) && view->place.tokens_per_second <= 0)
+		view->place.tokens_per_second = worker_tokens_per_second(exchange_worker(x));
+}
+
+/* Also one that was queued when it was read, and is no more: it has no place then. */
 static void write_job(struct exchange *x, const struct job *j, struct job_view view, struct json_text *t)
 {
-	struct worker *w = exchange_worker(x);
-
-	view.place.position = -1;
+	view.place = (struct job_place){.position = -1};
 	if (j->status == JOB_QUEUED)
 		(void)store_job_place(exchange_store(x), j->id, &view.place);
-	if (w && view.place.tokens_per_second <= 0)
-		view.place.tokens_per_second = worker_tokens_per_second(w);
+	view_rate(x, &view);
 	job_json(t, j, &view);
 }
 
@@ -202,12 +207,19 @@ static enum exchange_verdict jobs_preflight(struct exchange *x)
 
 static enum exchange_verdict jobs_get(struct exchange *x)
 {
-	const struct job_view view = view_begin(x);
+	struct job_view view = view_begin(x);
+	struct json_text t = {0};
 	struct job j = {0};
 	struct why why = {0};
-	enum err e = store_job_get(exchange_store(x), exchange_tenant(x)->id, exchange_capture(x, 0), &j);
+	enum err e = store_job_show(
+	        exchange_store(x), exchange_tenant(x)->id, exchange_capture(x, 0), &j, &view.place);
 
-	return e ? reply_job_error(x, e, &why) : reply_job(x, &j, &view);
+	if (e)
+		return reply_job_error(x, e, &why);
+	view_rate(x, &view);
+	job_json(&t, &j, &view);
+	job_fini(&j);
+	return exchange_reply_text(x, 200, &t);
 }
 
 /* Whether j has every pair asked for as metadata[k]=v. */

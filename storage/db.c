@@ -283,6 +283,22 @@ enum err query_run(struct query *q)
 	return query_end(q);
 }
 
+enum err db_read_begin(struct db *db)
+{
+	struct query q;
+
+	query_start(&q, db, "BEGIN");
+	return query_run(&q);
+}
+
+enum err db_read_end(struct db *db)
+{
+	struct query q;
+
+	query_start(&q, db, "COMMIT");
+	return query_run(&q);
+}
+
 void record_list_free(const struct record *kind, void *items, size_t n)
 {
 	for (size_t i = 0; items && kind->fini && i < n; i++)

@@ -32,6 +32,10 @@ enum err db_copy(struct db *db, const char *path, struct why *why);
 const char *db_words(struct db *db);
 /* False when there is no transaction, also when SQLite took the last one back by itself (a full disk). */
 bool db_in_transaction(struct db *db);
+/* Between these two all statements see the database as it is at one moment. A connection whose read could not
+ * be ended is in a transaction still, and must see no other reader. */
+enum err db_read_begin(struct db *db);
+enum err db_read_end(struct db *db);
 /* Rows changed by the last INSERT, UPDATE or DELETE. */
 int64_t db_changed(struct db *db);
 

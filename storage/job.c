@@ -258,6 +258,41 @@ enum err store_job_get(struct store *s, const char *tenant_id, const char *id, s
 	return err;
 }
 
+static enum err job_show(
+        struct db *db, const char *tenant_id, const char *id, struct job *job, struct job_place *place)
+{
+	enum err err = db_read_begin(db), end;
+
+	if (err)
+		return err;
+	err = job_load(db, tenant_id, id, job);
+	if (!err && job->status == JOB_QUEUED)
+		err = job_place_find(db, id, place);
+	end = db_read_end(db);
+	return err ? err : end;
+}
+
+enum err store_job_show(
+        struct store *s, const char *tenant_id, const char *id, struct job *out, struct job_place *place)
+{
+	struct job_place found = {.position = -1};
+	struct job job = {0};
+	struct db *db;
+	enum err err = readers_take(&s->readers, &db);
+
+	if (err)
+		return err;
+	err = job_show(db, tenant_id, id, &job, &found);
+	readers_give(&s->readers, db);
+	if (err) {
+		job_fini(&job);
+		return err;
+	}
+	*out = job;
+	*place = found;
+	return OK;
+}
+
 static enum err job_page(struct db *db, const char *tenant_id, const struct page *page, void **items,
         size_t *n, bool *has_more)
 {

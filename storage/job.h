@@ -9,6 +9,9 @@
 enum err job_load(struct db *db, const char *tenant_id, const char *id, struct job *out);
 enum err job_exists(struct db *db, const char *tenant_id, const char *id);
 
+/* Where a job stands in the queue. ERR_EMPTY: it is not queued. */
+enum err job_place_find(struct db *db, const char *id, struct job_place *out);
+
 /* The message of the event that a step of a job from one state to another leaves; NULL: there is no such
  * step. This table is the state machine. */
 const char *job_step_message(enum job_status from, enum job_status to);

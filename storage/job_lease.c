@@ -152,7 +152,7 @@ static enum err running_add(struct db *db, struct job_place *out)
  * claimed by turn, then age (see claim_pick), so before a job come those of an earlier turn, and the older
  * ones of its own. In plain steps: one statement would have to keep tables of its own, at many times the
  * cost. */
-static enum err place_find(struct db *db, const char *id, struct job_place *out)
+enum err job_place_find(struct db *db, const char *id, struct job_place *out)
 {
 	struct turn t;
 	int64_t older = 0, older_tokens = 0;
@@ -182,7 +182,7 @@ enum err store_job_place(struct store *s, const char *id, struct job_place *out)
 
 	if (err)
 		return err;
-	err = place_find(db, id, &place);
+	err = job_place_find(db, id, &place);
 	readers_give(&s->readers, db);
 	if (err == ERR_EMPTY) {
 		place = (struct job_place){.position = -1};

@@ -45,10 +45,18 @@ enum err readers_take(struct readers *r, struct db **out)
 	return err;
 }
 
+/* One that could not end its transaction would see for ever what it sees now. */
 void readers_give(struct readers *r, struct db *db)
 {
+	bool usable = !db_in_transaction(db);
+
+	if (!usable)
+		db_close(db);
 	pthread_mutex_lock(&r->lock);
-	r->idle[r->n_idle++] = db;
+	if (usable)
+		r->idle[r->n_idle++] = db;
+	else
+		r->n_open--;
 	pthread_cond_signal(&r->returned);
 	pthread_mutex_unlock(&r->lock);
 }

@@ -213,6 +213,9 @@ struct job_place {
 	double tokens_per_second; /* of late, of all that run; 0 = none runs, or not yet for long */
 };
 enum err store_job_place(struct store *s, const char *id, struct job_place *out);
+/* A job of the tenant's and where it stands, both at one moment. ERR_NOT_FOUND. */
+enum err store_job_show(
+        struct store *s, const char *tenant_id, const char *id, struct job *out, struct job_place *place);
 
 /* Claim the next queued job, fair by tenant: that of the tenant with the fewest running jobs, then the
  * oldest. Marks it running under owner until lease_ms from now. max_running_per_tenant <= 0 = no limit.

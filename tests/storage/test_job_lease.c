@@ -98,6 +98,34 @@ static void test_queue_position_is_right_in_a_long_queue(void **state)
 	assert_position(f, bobs[1], 3);
 }
 
+static void test_a_job_is_shown_with_its_place(void **state)
+{
+	struct fixture *f = *state;
+	char ids[2][STORE_ID_SIZE];
+	struct job_place place = {.position = 77};
+	struct job job = {.step = 77};
+
+	make_work_of(f, &f->ann, 1000, 2, ids);
+	assert_int_equal(store_job_show(f->s, f->ann.id, ids[1], &job, &place), OK);
+	assert_string_equal(job.id, ids[1]);
+	assert_int_equal(place.position, 1);
+	assert_int_equal(place.tokens_left, 3000);
+	job_fini(&job);
+	assert_claims(f, 0, ids[0]);
+	assert_int_equal(store_job_show(f->s, f->ann.id, ids[1], &job, &place), OK);
+	assert_int_equal(place.position, 0);
+	job_fini(&job);
+	assert_int_equal(store_job_show(f->s, f->ann.id, ids[0], &job, &place), OK);
+	assert_int_equal(job.status, JOB_RUNNING);
+	assert_int_equal(place.position, -1);
+	assert_int_equal(place.tokens_left, 0);
+	job_fini(&job);
+	job.step = place.position = 77;
+	assert_int_equal(store_job_show(f->s, f->bob.id, ids[1], &job, &place), ERR_NOT_FOUND);
+	assert_int_equal(job.step, 77);
+	assert_int_equal(place.position, 77);
+}
+
 static void assert_left(struct fixture *f, const char *id, int64_t wanted, double rate)
 {
 	struct job_place place = {.tokens_left = 77};
@@ -265,6 +293,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        STORE_TEST(test_claim_takes_turns_between_tenants),
 	        STORE_TEST(test_queue_position_foretells_the_claims),
+	        STORE_TEST(test_a_job_is_shown_with_its_place),
 	        STORE_TEST(test_queue_position_is_right_in_a_long_queue),
 	        STORE_TEST(test_work_until_a_queued_job_is_done_is_summed),
 	        STORE_TEST(test_work_before_a_job_in_a_long_queue_is_their_mean),

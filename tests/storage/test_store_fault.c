@@ -169,22 +169,36 @@ static void place_prepare(struct fixture *f)
 static enum err place_run(struct fixture *f)
 {
 	struct job_place place = {.position = 77, .tokens_left = 77};
-	enum err err = store_job_place(f->s, queued, &place);
+	struct job job = {.step = 77};
+	enum err err = store_job_show(f->s, f->ann.id, queued, &job, &place);
 
-	if (err)
-		assert_true(place.position == 77 && place.tokens_left == 77);
-	else
-		assert_int_equal(place.position, 0);
+	assert_int_equal(place.position, err ? 77 : 0);
+	assert_int_equal(job.step, err ? 77 : 0);
+	job_fini(&job);
 	return err;
 }
 
+/* Nobody reads on in a moment that has passed. */
 static void place_check(struct fixture *f, bool done)
 {
-	(void)f;
+	static const struct job_transition cancel = {.to = JOB_CANCELLED};
+	struct job_place place;
+	struct job job;
+
 	(void)done;
+	assert_int_equal(store_job_transition(f->s, NULL, queued, &cancel, NULL), OK);
+	assert_int_equal(store_job_show(f->s, f->ann.id, queued, &job, &place), OK);
+	assert_int_equal(job.status, JOB_CANCELLED);
+	assert_int_equal(place.position, -1);
+	job_fini(&job);
 }
 
-static const struct subject place = {place_prepare, place_run, place_check, 2};
+static const struct subject place = {place_prepare, place_run, place_check, 1};
+
+static void test_place_survives_every_failed_allocation(void **state)
+{
+	fault_loop(*state, &ours, &place);
+}
 
 static void test_place_survives_every_failed_allocation_of_sqlite(void **state)
 {
@@ -467,6 +481,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        STORE_TEST(test_job_create_survives_every_failed_allocation),
 	        STORE_TEST(test_job_create_survives_every_failed_allocation_of_sqlite),
+	        STORE_TEST(test_place_survives_every_failed_allocation),
 	        STORE_TEST(test_place_survives_every_failed_allocation_of_sqlite),
 	        STORE_TEST(test_webhook_test_survives_every_failed_allocation_of_sqlite),
 	        STORE_TEST(test_file_survives_every_failed_allocation),
