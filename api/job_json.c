@@ -190,7 +190,7 @@ void job_json(struct json_text *t, const struct job *j, const struct job_view *v
 	json_text_string(t, "fine_tuned_model", or_null(j->fine_tuned_model));
 	json_text_string(t, "organization_id", j->tenant_id);
 	json_text_string(t, "status", job_status_name(j->status));
-	job_terms_write(view->terms, view->moment, j, t, suffix);
+	job_terms_write(view->terms, view->moment, j, view->spec, t, suffix);
 	write_live_model(t, j, suffix, view);
 	json_text_string(t, "training_file", j->training_file);
 	json_text_string(t, "validation_file", or_null(j->validation_file));

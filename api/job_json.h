@@ -21,11 +21,12 @@ void job_request_fini(struct job_request *r);
 
 /* What the store's record does not say. */
 struct job_view {
-	struct job_place place;    /* position < 0 = not queued */
-	int64_t now;               /* unix seconds */
-	const char *base, *tenant; /* their names */
-	struct job_terms *terms;   /* borrowed */
-	uint64_t moment;           /* of terms, before the record was read */
+	struct job_place place;      /* position < 0 = not queued */
+	int64_t now;                 /* unix seconds */
+	const char *base, *tenant;   /* their names */
+	struct job_terms *terms;     /* borrowed */
+	uint64_t moment;             /* of terms, before the record was read */
+	const struct job_spec *spec; /* borrowed: what the record's says, where that is known; or NULL */
 };
 /* The job's object, as the next value of t. */
 void job_json(struct json_text *t, const struct job *j, const struct job_view *view);

@@ -97,27 +97,32 @@ static bool made_of(const struct terms *k, const struct job *j)
 
 /* ---- making and keeping ---- */
 
-/* False when the spec cannot be read; it shows as none then. */
-static bool write_spec(const struct job *j, struct json_text *t, char suffix[JOB_SUFFIX_SIZE])
+/* spec NULL: it cannot be read, and shows as none. */
+static void write_spec(const struct job_spec *spec, struct json_text *t, char suffix[JOB_SUFFIX_SIZE])
 {
-	struct job_spec spec;
-	json_t *hyper;
+	struct json_text hyper = {0};
 
 	suffix[0] = '\0';
-	if (!j->spec || job_spec_decode(j->spec, &spec)) {
+	if (!spec) {
 		json_text_tree(t, "hyperparameters", json_object());
 		json_text_null(t, "method");
-		return false;
+		return;
 	}
-	memcpy(suffix, spec.suffix, JOB_SUFFIX_SIZE);
-	hyper = job_spec_hyperparameters(&spec);
-	json_text_int(t, "seed", (int64_t)spec.seed);
-	json_text_string(t, "user_provided_suffix", spec.suffix[0] ? spec.suffix : NULL);
-	json_text_tree(t, "hyperparameters", json_incref(hyper));
-	json_text_tree(t, "method",
-	        json_pack("{s:s, s:{s:o}}", "type", "supervised", "supervised", "hyperparameters", hyper));
-	json_text_tree(t, "adapter", adapter_spec_json(&spec.adapter));
-	return true;
+	memcpy(suffix, spec->suffix, JOB_SUFFIX_SIZE);
+	json_text_int(t, "seed", (int64_t)spec->seed);
+	json_text_string(t, "user_provided_suffix", spec->suffix[0] ? spec->suffix : NULL);
+	json_text_tree(&hyper, NULL, job_spec_hyperparameters(spec));
+	json_text_raw(t, "hyperparameters", hyper.buf.data, hyper.buf.len);
+	json_text_open(t, "method", '{');
+	json_text_string(t, "type", "supervised");
+	json_text_open(t, "supervised", '{');
+	json_text_raw(t, "hyperparameters", hyper.buf.data, hyper.buf.len);
+	json_text_close(t, '}');
+	json_text_close(t, '}');
+	json_text_tree(t, "adapter", adapter_spec_json(&spec->adapter));
+	if (hyper.err)
+		t->err = hyper.err;
+	buf_fini(&hyper.buf);
 }
 
 /* Copies of it all into *out; false when memory is short, or it is too much. */
@@ -191,22 +196,24 @@ uint64_t job_terms_moment(struct job_terms *c)
 	return moment;
 }
 
-void job_terms_write(struct job_terms *c, uint64_t moment, const struct job *j, struct json_text *t,
-        char suffix[JOB_SUFFIX_SIZE])
+void job_terms_write(struct job_terms *c, uint64_t moment, const struct job *j, const struct job_spec *spec,
+        struct json_text *t, char suffix[JOB_SUFFIX_SIZE])
 {
 	struct json_text fresh = {0};
+	struct job_spec decoded;
 	json_t *metadata;
-	bool whole;
 
 	if (write_kept(c, j, t, suffix))
 		return;
-	whole = write_spec(j, &fresh, suffix);
+	if (!spec && j->spec && !job_spec_decode(j->spec, &decoded))
+		spec = &decoded;
 	metadata = wire_parsed(j->metadata);
-	whole = whole && (!j->metadata || !json_is_null(metadata));
-	json_text_tree(&fresh, "metadata", metadata);
-	/* What could not be read may have wanted nothing but memory. */
-	if (whole)
+	write_spec(spec, &fresh, suffix);
+	json_text_tree(&fresh, "metadata", json_incref(metadata));
+	/* What cannot be read may want nothing but memory: the next may be luckier. */
+	if (spec && (!j->metadata || !json_is_null(metadata)))
 		keep(c, moment, j, &fresh, suffix);
+	json_decref(metadata);
 	if (fresh.err)
 		t->err = fresh.err;
 	else

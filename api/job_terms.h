@@ -25,9 +25,10 @@ void job_terms_free(struct job_terms *c);
 
 /* What the caller reads from the store from now on may be kept: it is no older than this moment. */
 uint64_t job_terms_moment(struct job_terms *c);
-/* Write them into the object of j, which was read since `moment`. suffix is "" where there is none. */
-void job_terms_write(struct job_terms *c, uint64_t moment, const struct job *j, struct json_text *t,
-        char suffix[JOB_SUFFIX_SIZE]);
+/* Write them into the object of j, which was read since `moment`. spec is what j->spec holds, where the
+ * caller knows it already, else NULL. suffix is "" where there is none. */
+void job_terms_write(struct job_terms *c, uint64_t moment, const struct job *j, const struct job_spec *spec,
+        struct json_text *t, char suffix[JOB_SUFFIX_SIZE]);
 /* After a tenant was deleted: nothing of its jobs is left here, nor of what was read of them before. */
 void job_terms_forget(struct job_terms *c, const char *tenant_id);
 /* Of how many jobs they are kept now. */

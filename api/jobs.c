@@ -93,8 +93,9 @@ static enum err idempotency_key(struct exchange *x, char out[IDEMPOTENCY_KEY_MAX
 	return e;
 }
 
-static enum err job_store(
-        struct exchange *x, const struct job_request *r, size_t work_tokens, struct job *out, struct why *why)
+/* *same: out is of r, and not the job of an earlier attempt with other settings. */
+static enum err job_store(struct exchange *x, const struct job_request *r, size_t work_tokens,
+        struct job *out, bool *same, struct why *why)
 {
 	const struct tenant *t = exchange_tenant(x);
 	int64_t max_queued =
@@ -119,6 +120,8 @@ static enum err job_store(
 		};
 		e = store_job_create(exchange_store(x), &in, out, NULL);
 	}
+	if (!e)
+		*same = !strcmp(out->spec, spec);
 	mem_free(spec);
 	if (e == ERR_LIMIT)
 		why_set(why, e,
@@ -143,12 +146,13 @@ static enum err job_check(struct exchange *x, struct job_request *r, struct job_
 
 static enum exchange_verdict jobs_create(struct exchange *x)
 {
-	const struct job_view view = view_begin(x);
+	struct job_view view = view_begin(x);
 	json_t *body = exchange_json(x);
 	struct job_request r = {0};
 	struct job_check check = {0};
 	struct job j = {0};
 	struct why why = {0};
+	bool same = false;
 	enum err e;
 
 	if (!body)
@@ -160,12 +164,16 @@ static enum exchange_verdict jobs_create(struct exchange *x)
 		e = job_check(x, &r, &check, &why);
 	job_check_fini(&check);
 	if (!e)
-		e = job_store(x, &r, check.n_tokens * r.spec.train.n_epochs, &j, &why);
+		e = job_store(x, &r, check.n_tokens * r.spec.train.n_epochs, &j, &same, &why);
+	if (e) {
+		exchange_reply_error(x, e, &why);
+	} else {
+		view.spec = same ? &r.spec : NULL;
+		job_changed(x, j.id);
+		reply_job(x, &j, &view);
+	}
 	job_request_fini(&r);
-	if (e)
-		return exchange_reply_error(x, e, &why);
-	job_changed(x, j.id);
-	return reply_job(x, &j, &view);
+	return EXCHANGE_DONE;
 }
 
 static bool report_speaks(const struct dataset_report *r)

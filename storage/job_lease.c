@@ -177,12 +177,19 @@ enum err job_place_find(struct db *db, const char *id, struct job_place *out)
 enum err store_job_place(struct store *s, const char *id, struct job_place *out)
 {
 	struct job_place place = {0};
+	enum err err, end;
 	struct db *db;
-	enum err err = readers_take(&s->readers, &db);
 
+	err = readers_take(&s->readers, &db);
 	if (err)
 		return err;
-	err = job_place_find(db, id, &place);
+	err = db_read_begin(db);
+	if (!err) {
+		err = job_place_find(db, id, &place);
+		end = db_read_end(db);
+		if (end)
+			err = end;
+	}
 	readers_give(&s->readers, db);
 	if (err == ERR_EMPTY) {
 		place = (struct job_place){.position = -1};

@@ -39,7 +39,7 @@ static json_t *ask_since(struct job_terms *c, uint64_t moment, const struct job 
 	json_t *json = NULL;
 
 	json_text_open(&t, NULL, '{');
-	job_terms_write(c, moment, j, &t, suffix);
+	job_terms_write(c, moment, j, NULL, &t, suffix);
 	json_text_close(&t, '}');
 	if (!t.err) {
 		json = json_loads(t.buf.data, 0, NULL);
@@ -93,6 +93,26 @@ static void test_what_the_store_holds_now_is_what_shows(void **state)
 	assert_int_equal(job_terms_count(c), 2);
 	mem_free(one);
 	mem_free(two);
+}
+
+static void test_a_spec_known_already_shows_as_the_stored_one(void **state)
+{
+	struct job_terms *c = *state;
+	char *text = spec_of(1, "one"), suffix[JOB_SUFFIX_SIZE];
+	struct job j = job_of("ftjob-a", "ann", text, NULL);
+	struct json_text known = {0}, stored = {0};
+	struct job_spec spec;
+
+	assert_int_equal(job_spec_decode(text, &spec), OK);
+	job_terms_write(c, job_terms_moment(c), &j, &spec, &known, suffix);
+	assert_string_equal(suffix, "one");
+	job_terms_forget(c, "ann");
+	job_terms_write(c, job_terms_moment(c), &j, NULL, &stored, suffix);
+	assert_true(known.err == OK && stored.err == OK);
+	assert_string_equal(known.buf.data, stored.buf.data);
+	buf_fini(&known.buf);
+	buf_fini(&stored.buf);
+	mem_free(text);
 }
 
 static void test_a_spec_that_cannot_be_read_shows_as_none(void **state)
@@ -181,7 +201,7 @@ static void test_without_memory_there_is_an_error_or_the_whole(void **state)
 
 		job_terms_forget(c, "ann");
 		mem_fail_at(n);
-		job_terms_write(c, job_terms_moment(c), &j, &t, suffix);
+		job_terms_write(c, job_terms_moment(c), &j, NULL, &t, suffix);
 		failed = mem_failed();
 		mem_fail_at(0);
 		assert_true(t.err == OK || t.err == ERR_MEM);
@@ -214,6 +234,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        TERMS(test_what_the_store_holds_now_is_what_shows),
+	        TERMS(test_a_spec_known_already_shows_as_the_stored_one),
 	        TERMS(test_a_spec_that_cannot_be_read_shows_as_none),
 	        TERMS(test_what_is_kept_is_bounded),
 	        TERMS(test_long_terms_are_not_kept),
