@@ -1,4 +1,4 @@
-/* See job_json.h. Names of hyperparameters live in worker/job_spec.c; here is the frame around them. */
+/* See job_json.h. Names of hyperparameters live in worker/job_field.c; here is the frame around them. */
 #include "api/job_json.h"
 
 #include "api/wire.h"

@@ -1,7 +1,7 @@
 /*
- * What a fine-tuning job asks for, decoded from the request once and kept in the store as JSON: the one place
- * that knows the names of the hyperparameters. "auto" stays "auto" until the data is known; then
- * job_spec_resolve() puts numbers there. Thread: any.
+ * What a fine-tuning job asks for, decoded from the request once and kept in the store as JSON. The
+ * hyperparameters' names are those of the table in job_field.c. "auto" stays "auto" until the data is known;
+ * then job_spec_resolve() puts numbers there. Thread: any.
  */
 #ifndef REDD_WORKER_JOB_SPEC_H
 #define REDD_WORKER_JOB_SPEC_H
