@@ -11,6 +11,7 @@
 #define METADATA_MAX_PAIRS 16
 #define METADATA_KEY_MAX 64
 #define METADATA_VALUE_MAX 512
+#define USUAL_JOB_BYTES 2048
 
 /* ---- in ---- */
 
@@ -181,6 +182,7 @@ void job_json(struct json_text *t, const struct job *j, const struct job_view *v
 {
 	char suffix[JOB_SUFFIX_SIZE];
 
+	(void)buf_reserve(&t->buf, USUAL_JOB_BYTES); /* at once, not piece by piece */
 	json_text_open(t, NULL, '{');
 	json_text_string(t, "id", j->id);
 	json_text_string(t, "object", "fine_tuning.job");

@@ -34,10 +34,10 @@ static struct job_view view_begin(struct exchange *x)
 	        .moment = job_terms_moment(terms)};
 }
 
-/* The rate that stands in where nothing runs. */
+/* For a queued job where nothing runs: the rate that stands in. */
 static void view_rate(struct exchange *x, struct job_view *view)
 {
-	if (exchange_worker(x) && view->place.tokens_per_second <= 0)
+	if (exchange_worker(x) && view->place.position >= 0 && view->place.tokens_per_second <= 0)
 		view->place.tokens_per_second = worker_tokens_per_second(exchange_worker(x));
 }
 
