@@ -281,11 +281,12 @@ static void jobs_take(struct exchange *x, const struct job *items, size_t n, str
 
 static enum err jobs_scan(struct exchange *x, const char *after_id, struct job_page *p)
 {
-	struct page scan = {.after = after_id, .limit = SCAN_PAGE};
+	/* Mostly all of them fit, and one beyond the limit is enough. */
+	struct page scan = {.after = after_id, .limit = p->limit < SCAN_PAGE ? p->limit + 1 : SCAN_PAGE};
 	char after[STORE_ID_SIZE];
 	bool stored_more = true;
 
-	while (!p->more && stored_more) {
+	for (; !p->more && stored_more; scan.limit = SCAN_PAGE) {
 		struct job *items = NULL;
 		size_t n = 0;
 		enum err e = store_job_list(

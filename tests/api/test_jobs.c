@@ -210,6 +210,26 @@ static void test_jobs_are_listed_and_filtered_by_metadata(void **state)
 		job_fini(&j[i]);
 }
 
+/* More than the store is asked for at a time. */
+static void test_long_lists_are_whole(void **state)
+{
+	struct edge *e = *state;
+
+	for (int i = 0; i < 205; i++) {
+		struct job j = {0};
+
+		job_make(e, i % 2 ? "{\"k\":\"1\"}" : NULL, &j);
+		job_fini(&j);
+	}
+	expect_jobs(e, "", 20, true);
+	expect_jobs(e, "?limit=199", 199, true);
+	expect_jobs(e, "?limit=204", 204, true);
+	expect_jobs(e, "?limit=205", 205, false);
+	expect_jobs(e, "?limit=1000", 205, false);
+	expect_jobs(e, "?limit=100&metadata%5Bk%5D=1", 100, true);
+	expect_jobs(e, "?limit=102&metadata%5Bk%5D=1", 102, false);
+}
+
 /* ---- events ---- */
 
 static void event_add(struct edge *e, const char *job_id, const char *message, const char *data)
@@ -407,6 +427,7 @@ int main(void)
 	        EDGE(test_jobs_are_paused_resumed_and_cancelled),
 	        EDGE(test_other_tenants_jobs_do_not_exist),
 	        EDGE(test_jobs_are_listed_and_filtered_by_metadata),
+	        EDGE(test_long_lists_are_whole),
 	        EDGE(test_events_are_listed_newest_first),
 	        EDGE(test_a_stream_follows_a_job_to_its_end),
 	        EDGE(test_a_stream_goes_on_after_the_last_event_seen),
