@@ -4,35 +4,16 @@
  * of the latency, whether all are there afterwards, and the rate of one commit per request on the same disk.
  * One thread. Usage: bench_jobs [N_JOBS]
  */
-#include "core/clock.h"
 #include "core/mem.h"
-#include "tests/support/daemon.h"
+#include "tests/bench/connection.h"
 
-#include <arpa/inet.h>
 #include <dirent.h>
-#include <setjmp.h>
 #include <sqlite3.h>
-#include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define N_CONNECTIONS 64
 #define N_COMMITS 300
-#define ANSWER_SIZE 16384
-
-struct connection {
-	int fd;
-	int64_t sent_ns;
-	size_t n; /* of the answer so far */
-	char answer[ANSWER_SIZE];
-};
 
 struct load {
 	struct daemon d;
@@ -42,62 +23,23 @@ struct load {
 	struct connection connections[N_CONNECTIONS];
 };
 
-static int by_size(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 static void send_next(struct load *l, struct connection *c)
 {
-	size_t n = strlen(l->request);
-
 	if (l->n_sent == l->n_jobs)
 		return;
 	l->n_sent++;
-	c->n = 0;
-	c->sent_ns = clock_mono_ns();
-	assert_int_equal(send(c->fd, l->request, n, MSG_NOSIGNAL), (ssize_t)n);
-}
-
-/* Whether the answer is whole. */
-static bool answered(const struct connection *c)
-{
-	const char *body = strstr(c->answer, "\r\n\r\n"), *length = strstr(c->answer, "Content-Length: ");
-
-	return body && length && length < body &&
-	       c->n == (size_t)(body + 4 - c->answer) + strtoul(length + 16, NULL, 10);
+	connection_send(c, l->request);
 }
 
 static void on_readable(struct load *l, struct connection *c)
 {
-	ssize_t n = recv(c->fd, c->answer + c->n, ANSWER_SIZE - 1 - c->n, 0);
-
-	assert_true(n > 0);
-	c->n += (size_t)n;
-	c->answer[c->n] = '\0';
-	if (!answered(c))
+	connection_receive(c);
+	if (!connection_answered(c))
 		return;
 	l->ms[l->n_done++] = (double)(clock_mono_ns() - c->sent_ns) / 1e6;
-	if (strncmp(c->answer, "HTTP/1.1 200", 12) != 0 && l->n_bad++ == 0)
+	if (!connection_succeeded(c) && l->n_bad++ == 0)
 		printf("%s\n", c->answer);
 	send_next(l, c);
-}
-
-static void connect_all(struct load *l, int epoll_fd)
-{
-	struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-
-	to.sin_port = htons((uint16_t)atoi(strrchr(l->d.spawn.url, ':') + 1));
-	for (size_t i = 0; i < N_CONNECTIONS; i++) {
-		struct connection *c = &l->connections[i];
-		struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
-
-		c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		assert_int_equal(connect(c->fd, (struct sockaddr *)&to, sizeof(to)), 0);
-		assert_int_equal(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, c->fd, &e), 0);
-	}
 }
 
 /* The jobs per second. */
@@ -107,7 +49,8 @@ static double run(struct load *l)
 	struct epoll_event events[N_CONNECTIONS];
 	int64_t began;
 
-	connect_all(l, epoll_fd);
+	for (size_t i = 0; i < N_CONNECTIONS; i++)
+		connection_open(&l->connections[i], &l->d, epoll_fd);
 	began = clock_mono_ns();
 	for (size_t i = 0; i < N_CONNECTIONS; i++)
 		send_next(l, &l->connections[i]);
