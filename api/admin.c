@@ -211,7 +211,7 @@ static enum err jobs_stop(struct exchange *x, const char *tenant_id)
 	while (more) {
 		struct job *jobs = NULL;
 		size_t n = 0;
-		enum err e = store_job_list(s, tenant_id, &page, &jobs, &n, &more);
+		enum err e = store_job_list(s, tenant_id, &page, &jobs, NULL, &n, &more);
 
 		if (e)
 			return e;

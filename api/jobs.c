@@ -41,11 +41,12 @@ static void view_rate(struct exchange *x, struct job_view *view)
 		view->place.tokens_per_second = worker_tokens_per_second(exchange_worker(x));
 }
 
-/* Also one that was queued when it was read, and is no more: it has no place then. */
-static void write_job(struct exchange *x, const struct job *j, struct job_view view, struct json_text *t)
+/* place NULL: it is asked for here. Then one that was queued when it was read may have none any more. */
+static void write_job(struct exchange *x, const struct job *j, const struct job_place *place,
+        struct job_view view, struct json_text *t)
 {
-	view.place = (struct job_place){.position = -1};
-	if (j->status == JOB_QUEUED)
+	view.place = place ? *place : (struct job_place){.position = -1};
+	if (!place && j->status == JOB_QUEUED)
 		(void)store_job_place(exchange_store(x), j->id, &view.place);
 	view_rate(x, &view);
 	job_json(t, j, &view);
@@ -56,7 +57,7 @@ static enum exchange_verdict reply_job(struct exchange *x, struct job *j, const 
 {
 	struct json_text t = {0};
 
-	write_job(x, j, *view, &t);
+	write_job(x, j, NULL, *view, &t);
 	job_fini(j);
 	return exchange_reply_text(x, 200, &t);
 }
@@ -215,19 +216,35 @@ static enum exchange_verdict jobs_preflight(struct exchange *x)
 
 static enum exchange_verdict jobs_get(struct exchange *x)
 {
-	struct job_view view = view_begin(x);
+	const struct job_view view = view_begin(x);
+	struct job_place place;
 	struct json_text t = {0};
 	struct job j = {0};
 	struct why why = {0};
-	enum err e = store_job_show(
-	        exchange_store(x), exchange_tenant(x)->id, exchange_capture(x, 0), &j, &view.place);
+	enum err e =
+	        store_job_show(exchange_store(x), exchange_tenant(x)->id, exchange_capture(x, 0), &j, &place);
 
 	if (e)
 		return reply_job_error(x, e, &why);
-	view_rate(x, &view);
-	job_json(&t, &j, &view);
+	write_job(x, &j, &place, view, &t);
 	job_fini(&j);
 	return exchange_reply_text(x, 200, &t);
+}
+
+static bool is_filter(const char *name)
+{
+	return !strncmp(name, "metadata[", 9) && name[strlen(name) - 1] == ']';
+}
+
+static bool is_filtered(struct exchange *x)
+{
+	const char *name, *wanted;
+	size_t at = 0;
+
+	while (pairs_next(&x->query, &at, &name, &wanted))
+		if (is_filter(name))
+			return true;
+	return false;
 }
 
 /* Whether j has every pair asked for as metadata[k]=v. */
@@ -239,14 +256,13 @@ static bool metadata_fits(struct exchange *x, const struct job *j)
 	bool fits = true;
 
 	while (fits && pairs_next(&x->query, &at, &name, &wanted)) {
-		size_t n = strlen(name);
 		json_t *v;
 
-		if (strncmp(name, "metadata[", 9) != 0 || name[n - 1] != ']')
+		if (!is_filter(name))
 			continue;
 		if (!metadata)
 			metadata = wire_parsed(j->metadata);
-		v = json_object_getn(metadata, name + 9, n - 10);
+		v = json_object_getn(metadata, name + 9, strlen(name) - 10);
 		fits = json_is_string(v) && !strcmp(json_string_value(v), wanted);
 	}
 	json_decref(metadata);
@@ -262,8 +278,9 @@ struct job_page {
 	struct json_text text;
 };
 
-/* Append the fitting jobs of one stored page. */
-static void jobs_take(struct exchange *x, const struct job *items, size_t n, struct job_page *p)
+/* Append the fitting jobs of one stored page. places may be NULL. */
+static void jobs_take(struct exchange *x, const struct job *items, const struct job_place *places, size_t n,
+        struct job_page *p)
 {
 	for (size_t i = 0; i < n && !p->more; i++) {
 		if (!metadata_fits(x, &items[i]))
@@ -272,7 +289,7 @@ static void jobs_take(struct exchange *x, const struct job *items, size_t n, str
 			p->more = true;
 			return;
 		}
-		write_job(x, &items[i], p->view, &p->text);
+		write_job(x, &items[i], places ? &places[i] : NULL, p->view, &p->text);
 		memcpy(p->last, items[i].id, sizeof(p->last));
 		if (!p->n++)
 			memcpy(p->first, items[i].id, sizeof(p->first));
@@ -284,21 +301,23 @@ static enum err jobs_scan(struct exchange *x, const char *after_id, struct job_p
 	/* Mostly all of them fit, and one beyond the limit is enough. */
 	struct page scan = {.after = after_id, .limit = p->limit < SCAN_PAGE ? p->limit + 1 : SCAN_PAGE};
 	char after[STORE_ID_SIZE];
-	bool stored_more = true;
+	bool filtered = is_filtered(x), stored_more = true;
 
 	for (; !p->more && stored_more; scan.limit = SCAN_PAGE) {
 		struct job *items = NULL;
+		struct job_place *places = NULL;
 		size_t n = 0;
-		enum err e = store_job_list(
-		        exchange_store(x), exchange_tenant(x)->id, &scan, &items, &n, &stored_more);
+		enum err e = store_job_list(exchange_store(x), exchange_tenant(x)->id, &scan, &items,
+		        filtered ? NULL : &places, &n, &stored_more);
 
 		if (e)
 			return e;
-		jobs_take(x, items, n, p);
+		jobs_take(x, items, places, n, p);
 		if (n)
 			memcpy(after, items[n - 1].id, sizeof(after));
 		scan.after = after;
 		job_list_free(items, n);
+		mem_free(places);
 	}
 	return OK;
 }

@@ -267,7 +267,7 @@ static enum err job_show(
 		return err;
 	err = job_load(db, tenant_id, id, job);
 	if (!err && job->status == JOB_QUEUED)
-		err = job_place_find(db, id, place);
+		err = job_walk_place(db, &(struct job_walk){0}, id, place);
 	end = db_read_end(db);
 	return err ? err : end;
 }
@@ -311,18 +311,53 @@ static enum err job_page(struct db *db, const char *tenant_id, const struct page
 	return query_list(&q, &job_record, page->limit, items, n, has_more);
 }
 
-enum err store_job_list(struct store *s, const char *tenant_id, const struct page *page, struct job **items,
-        size_t *n, bool *has_more)
+/* Where each of them stands. */
+static enum err page_places(struct db *db, const struct job *items, size_t n, struct job_place *places)
 {
+	struct job_walk walk = {0};
+	enum err err = OK;
+
+	for (size_t i = 0; !err && i < n; i++) {
+		places[i] = (struct job_place){.position = -1};
+		if (items[i].status == JOB_QUEUED)
+			err = job_walk_place(db, &walk, items[i].id, &places[i]);
+	}
+	return err;
+}
+
+enum err store_job_list(struct store *s, const char *tenant_id, const struct page *page, struct job **items,
+        struct job_place **places, size_t *n, bool *has_more)
+{
+	struct job_place *found = NULL;
+	void *list = NULL;
+	size_t len = 0;
+	bool more = false;
 	struct db *db;
-	void *list;
-	enum err err = readers_take(&s->readers, &db);
+	enum err err = readers_take(&s->readers, &db), end;
 
 	if (err)
 		return err;
-	err = job_page(db, tenant_id, page, &list, n, has_more);
+	err = db_read_begin(db);
+	if (!err)
+		err = job_page(db, tenant_id, page, &list, &len, &more);
+	if (!err && places) {
+		found = mem_calloc(len, sizeof(*found));
+		err = found ? page_places(db, list, len, found) : ERR_MEM;
+	}
+	end = db_read_end(db);
 	readers_give(&s->readers, db);
 	if (!err)
-		*items = list;
-	return err;
+		err = end;
+	if (err) {
+		job_list_free(list, len);
+		mem_free(found);
+		return err;
+	}
+	*items = list;
+	*n = len;
+	if (has_more)
+		*has_more = more;
+	if (places)
+		*places = found;
+	return OK;
 }

@@ -9,8 +9,15 @@
 enum err job_load(struct db *db, const char *tenant_id, const char *id, struct job *out);
 enum err job_exists(struct db *db, const char *tenant_id, const char *id);
 
-/* Where a job stands in the queue. ERR_EMPTY: it is not queued. */
-enum err job_place_find(struct db *db, const char *id, struct job_place *out);
+/* Where jobs stand in the queue, asked for within one reading: one job, or those of one tenant from the
+ * newest to the oldest, leaving out none that is queued. Begin with zeros. */
+struct job_walk {
+	bool begun;
+	int64_t older;            /* queued jobs of the tenant that are older than the last one */
+	struct job_place running; /* what all wait for */
+};
+/* ERR_EMPTY: it is not queued. */
+enum err job_walk_place(struct db *db, struct job_walk *w, const char *id, struct job_place *out);
 
 /* The message of the event that a step of a job from one state to another leaves; NULL: there is no such
  * step. This table is the state machine. */

@@ -200,8 +200,6 @@ enum err store_job_create(struct store *s, const struct job_new *in, struct job 
 /* tenant_id NULL = any tenant (for the worker). */
 enum err store_job_get(
         struct store *s, const char *tenant_id, const char *id, struct job *out); /* ERR_NOT_FOUND */
-enum err store_job_list(struct store *s, const char *tenant_id, const struct page *page, struct job **items,
-        size_t *n, bool *has_more);
 /* How many there are of each status, of all tenants. */
 enum err store_job_counts(struct store *s, int64_t counts[JOB_STATUSES]);
 /* Where a queued job stands. */
@@ -216,6 +214,10 @@ enum err store_job_place(struct store *s, const char *id, struct job_place *out)
 /* A job of the tenant's and where it stands, both at one moment. ERR_NOT_FOUND. */
 enum err store_job_show(
         struct store *s, const char *tenant_id, const char *id, struct job *out, struct job_place *place);
+
+/* places may be NULL, else where each of the items stands, all at one moment; mem_free(*places). */
+enum err store_job_list(struct store *s, const char *tenant_id, const struct page *page, struct job **items,
+        struct job_place **places, size_t *n, bool *has_more);
 
 /* Claim the next queued job, fair by tenant: that of the tenant with the fewest running jobs, then the
  * oldest. Marks it running under owner until lease_ms from now. max_running_per_tenant <= 0 = no limit.

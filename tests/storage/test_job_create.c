@@ -169,7 +169,7 @@ static void test_list_pages_newest_first_without_gaps(void **state)
 		struct job *items;
 		size_t n;
 
-		assert_int_equal(store_job_list(f->s, f->ann.id, &page, &items, &n, &more), OK);
+		assert_int_equal(store_job_list(f->s, f->ann.id, &page, &items, NULL, &n, &more), OK);
 		assert_int_equal(n, seen < 6 ? 3 : 1);
 		for (size_t i = 0; i < n; i++)
 			assert_string_equal(items[i].id, ids[6 - seen - i]);
@@ -194,11 +194,11 @@ static void test_list_of_exactly_a_page_has_no_more(void **state)
 
 	make_job(f, id);
 	make_job(f, id);
-	assert_int_equal(store_job_list(f->s, f->ann.id, &page, &items, &n, &more), OK);
+	assert_int_equal(store_job_list(f->s, f->ann.id, &page, &items, NULL, &n, &more), OK);
 	assert_int_equal(n, 2);
 	assert_false(more);
 	job_list_free(items, n);
-	assert_int_equal(store_job_list(f->s, f->bob.id, &page, &items, &n, &more), OK);
+	assert_int_equal(store_job_list(f->s, f->bob.id, &page, &items, NULL, &n, &more), OK);
 	assert_int_equal(n, 0);
 	assert_false(more);
 	job_list_free(items, n);
@@ -214,13 +214,13 @@ static void test_list_refuses_a_wrong_page(void **state)
 	size_t n;
 
 	make_job(f, id);
-	assert_int_equal(store_job_list(f->s, f->ann.id, &page, &items, &n, &more), ERR_NOT_FOUND);
+	assert_int_equal(store_job_list(f->s, f->ann.id, &page, &items, NULL, &n, &more), ERR_NOT_FOUND);
 	page.after = id;
-	assert_int_equal(store_job_list(f->s, f->bob.id, &page, &items, &n, &more), ERR_NOT_FOUND);
+	assert_int_equal(store_job_list(f->s, f->bob.id, &page, &items, NULL, &n, &more), ERR_NOT_FOUND);
 	page = (struct page){.limit = 0};
-	assert_int_equal(store_job_list(f->s, f->ann.id, &page, &items, &n, &more), ERR_INVALID);
+	assert_int_equal(store_job_list(f->s, f->ann.id, &page, &items, NULL, &n, &more), ERR_INVALID);
 	page.limit = 1001;
-	assert_int_equal(store_job_list(f->s, f->ann.id, &page, &items, &n, &more), ERR_INVALID);
+	assert_int_equal(store_job_list(f->s, f->ann.id, &page, &items, NULL, &n, &more), ERR_INVALID);
 }
 
 int main(void)

@@ -98,6 +98,60 @@ static void test_queue_position_is_right_in_a_long_queue(void **state)
 	assert_position(f, bobs[1], 3);
 }
 
+/* As each of them says when asked alone. */
+static void assert_listed_as_alone(struct fixture *f, const char *tenant, size_t limit, size_t wanted)
+{
+	char after[STORE_ID_SIZE];
+	struct page page = {.limit = limit};
+	size_t seen = 0;
+	bool more = true;
+
+	while (more) {
+		struct job *items;
+		struct job_place *places;
+		size_t n;
+
+		assert_int_equal(store_job_list(f->s, tenant, &page, &items, &places, &n, &more), OK);
+		for (size_t i = 0; i < n; i++) {
+			struct job_place alone = {.position = 77};
+
+			assert_int_equal(store_job_place(f->s, items[i].id, &alone), OK);
+			assert_int_equal(places[i].position, alone.position);
+			assert_int_equal(places[i].tokens_left, alone.tokens_left);
+			assert_true(places[i].tokens_per_second == alone.tokens_per_second);
+			memcpy(after, items[i].id, sizeof(after));
+		}
+		seen += n;
+		page.after = after;
+		job_list_free(items, n);
+		mem_free(places);
+	}
+	assert_int_equal(seen, wanted);
+}
+
+static void test_lists_say_where_each_job_stands(void **state)
+{
+	struct fixture *f = *state;
+	static char anns[300][STORE_ID_SIZE];
+	char bobs[3][STORE_ID_SIZE];
+	struct job_progress p = {
+	        .step = 4, .total_steps = 10, .trained_tokens = 400, .tokens_per_second = 50};
+
+	make_work_of(f, &f->ann, 10, 300, anns);
+	make_work_of(f, &f->bob, 100, 3, bobs);
+	assert_listed_as_alone(f, f->ann.id, 1000, 300);
+	assert_claims(f, 0, anns[0]);
+	assert_claims(f, 0, bobs[0]);
+	assert_int_equal(store_job_transition(
+	                         f->s, NULL, anns[150], &(struct job_transition){.to = JOB_CANCELLED}, NULL),
+	        OK);
+	store_job_progress_later(f->s, anns[0], &p);
+	assert_int_equal(store_flush(f->s), OK);
+	assert_listed_as_alone(f, f->ann.id, 1000, 300);
+	assert_listed_as_alone(f, f->ann.id, 7, 300);
+	assert_listed_as_alone(f, f->bob.id, 2, 3);
+}
+
 static void test_a_job_is_shown_with_its_place(void **state)
 {
 	struct fixture *f = *state;
@@ -293,6 +347,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        STORE_TEST(test_claim_takes_turns_between_tenants),
 	        STORE_TEST(test_queue_position_foretells_the_claims),
+	        STORE_TEST(test_lists_say_where_each_job_stands),
 	        STORE_TEST(test_a_job_is_shown_with_its_place),
 	        STORE_TEST(test_queue_position_is_right_in_a_long_queue),
 	        STORE_TEST(test_work_until_a_queued_job_is_done_is_summed),
