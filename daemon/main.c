@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 #define MAX_OPEN_FILES 65536
-/* Set in the environment once kernels were corrected: to what was wrong. */
 
+/* EXIT_USAGE: the settings are wrong, so that starting again is no use. */
 enum { EXIT_OK, EXIT_FAILED, EXIT_USAGE };
 
 /* Everything a later thread inherits. */
@@ -38,7 +38,8 @@ static void prepare_process(void)
 
 static int fail(int status, enum err e, const struct why *why)
 {
-	fprintf(stderr, "redd: %s\n", why->message[0] ? why->message : err_text(e));
+	fprintf(stderr, "%sredd: %s\n", log_to_journal() ? "<3>" : "",
+	        why->message[0] ? why->message : err_text(e));
 	if (status == EXIT_USAGE)
 		fputs("redd: see redd --help\n", stderr);
 	return status;
@@ -85,7 +86,7 @@ int main(int argc, char **argv)
 	prepare_process();
 	e = config_load(argc, argv, CONFIG_DEFAULT_FILE, &config, &action, &why);
 	if (e)
-		return fail(e == ERR_INVALID ? EXIT_USAGE : EXIT_FAILED, e, &why);
+		return fail(e == ERR_INVALID || e == ERR_FORMAT ? EXIT_USAGE : EXIT_FAILED, e, &why);
 	switch (action) {
 	case CONFIG_HELP:
 		config_help(stdout);

@@ -5,9 +5,11 @@
 
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -40,13 +42,26 @@ static void log_time(char when[64])
 	snprintf(when, 64, "%s.%03ldZ", seconds, ts.tv_nsec / 1000000);
 }
 
+/* Names its stream "DEVICE:INODE"; a child with another standard error inherits the words all the same. */
+bool log_to_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	char ours[64];
+	struct stat st;
+
+	if (!stream || fstat(STDERR_FILENO, &st) < 0)
+		return false;
+	snprintf(ours, sizeof(ours), "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+	return strcmp(stream, ours) == 0;
+}
+
 /* The journal's priority, where it listens. */
 static size_t log_priority(char *line, size_t size, enum log_level level)
 {
 	static const int priorities[] = {7, 6, 4, 3};
 
 	line[0] = '\0';
-	return getenv("JOURNAL_STREAM") ? (size_t)snprintf(line, size, "<%d>", priorities[level]) : 0;
+	return log_to_journal() ? (size_t)snprintf(line, size, "<%d>", priorities[level]) : 0;
 }
 
 static size_t log_text(char *line, size_t size, enum log_level level, const char *event, const char *pairs)

@@ -227,13 +227,13 @@ static void test_the_daemon_still_answers(void **state)
 
 /* ---- at the start ---- */
 
-static void expect_no_start(const char *const *args, const char *words)
+static void expect_no_start(const char *const *args, int status, const char *words)
 {
 	struct daemon d;
 	char said[4096];
 
 	daemon_init(&d);
-	assert_int_equal(daemon_refuses(&d, args, said, sizeof(said)), 1);
+	assert_int_equal(daemon_refuses(&d, args, said, sizeof(said)), status);
 	if (!strstr(said, words))
 		fail_msg("expected \"%s\" in: %s", words, said);
 	daemon_fini(&d);
@@ -246,18 +246,33 @@ static void test_a_broken_base_stops_the_start(void **state)
 	const char *truncated[] = {"--model", dir, NULL};
 
 	(void)state;
-	expect_no_start(missing, "config.json");
+	expect_no_start(missing, 1, "config.json");
 	assert_non_null(mkdtemp(dir));
 	snprintf(command, sizeof(command), "cp " BASE "/* %s/ && truncate -s 5000 %s/model.safetensors", dir,
 	        dir);
 	assert_int_equal(system(command), 0);
-	expect_no_start(truncated, "model.safetensors");
+	expect_no_start(truncated, 1, "model.safetensors");
 	snprintf(command, sizeof(command),
 	        "cp " BASE "/model.safetensors %s/ && truncate -s 300 %s/tokenizer.json", dir, dir);
 	assert_int_equal(system(command), 0);
-	expect_no_start(truncated, "tokenizer.json");
+	expect_no_start(truncated, 1, "tokenizer.json");
 	snprintf(command, sizeof(command), "rm -rf %s", dir);
 	assert_int_equal(system(command), 0);
+}
+
+/* Status 2: starting again is no use, and the unit does not. */
+static void test_wrong_settings_stop_the_start_for_good(void **state)
+{
+	char path[] = "/tmp/redd-conf-XXXXXX";
+	const char *option[] = {"--nonsense", NULL}, *file[] = {"--config", path, NULL};
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_int_equal(write(fd, "nonsense = 1\n", 13), 13);
+	close(fd);
+	expect_no_start(option, 2, "--nonsense");
+	expect_no_start(file, 2, "unknown key \"nonsense\"");
+	unlink(path);
 }
 
 int main(void)
@@ -272,6 +287,7 @@ int main(void)
 	        cmocka_unit_test(test_bad_hyperparameters_name_the_field),
 	        cmocka_unit_test(test_the_daemon_still_answers),
 	        cmocka_unit_test(test_a_broken_base_stops_the_start),
+	        cmocka_unit_test(test_wrong_settings_stop_the_start_for_good),
 	};
 
 	return cmocka_run_group_tests(tests, place_open, place_close);
