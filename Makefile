@@ -79,7 +79,7 @@ TSAN_TESTS := $(filter %_threads,$(TESTS))
 ALL_OBJ   := $(call obj,$(LIB_SRC) $(REDD_SRC) $(CTL_SRC) $(TEST_SUPPORT_SRC) $(TEST_SRC) $(FUZZ_SRC) $(BENCH_SRC) tests/demo/demo.c)
 
 .PHONY: all programs tests deps deps-if-missing demo demo-run check check-run check-variant check-tsan bench bench-deps bench-run fuzz fuzz-run lint \
-	format install uninstall deb check-deb clean help check-web check-clients
+	format install uninstall deb check-deb check-boot clean help check-web check-clients
 
 all: ## Build redd and redctl (the default); VARIANT=release|asan|tsan
 all: programs
@@ -205,6 +205,9 @@ deb: programs
 
 check-deb: ## Install, start, upgrade, remove and purge the package in a chroot; needs root, debootstrap, a mirror
 	@MAKE="$(MAKE)" BUILD=$(BUILD) sh tests/package/test_deb.sh
+
+check-boot: ## Operate the package under a systemd of its own, in namespaces; needs what check-deb needs, and cgroup2
+	@MAKE="$(MAKE)" BUILD=$(BUILD) sh tests/package/test_boot.sh
 
 clean: ## Remove everything built
 	rm -rf $(BUILD)
