@@ -6,7 +6,7 @@ import {time} from "./format.js";
 
 const LOOK_MS = 400;
 const LOOKS = 40;
-const types = ["succeeded", "failed", "cancelled"].map((end) => ["fine_tuning.job." + end, end, true]);
+const ends = ["succeeded", "failed", "cancelled"];
 
 function at(webhook) {
   return `/v1/webhook_endpoints/${webhook.id}`;
@@ -51,6 +51,62 @@ async function test(webhook, signal) {
     await new Promise((done) => setTimeout(done, LOOK_MS));
   }
   return get(at(webhook), signal);
+}
+
+// What a webhook is made of, as fields that hold what it is now; all events for a new one.
+function webhookFields(now) {
+  const name = h("input", {
+    required: true,
+    maxlength: "64",
+    autocomplete: "off",
+    placeholder: "pipeline",
+    value: now?.name || "",
+  });
+  const url = h("input", {
+    required: true,
+    type: "url",
+    autocomplete: "off",
+    spellcheck: "false",
+    placeholder: "https://example.com/jobs",
+    value: now?.url || "",
+  });
+  const events = checks(
+    "Tell of jobs that",
+    ends.map((end) => {
+      const type = "fine_tuning.job." + end;
+      return [type, end, !now || now.event_types.includes(type)];
+    }),
+  );
+  return {
+    elements: [h("div", {class: "fields"}, field("Name", name), field("Address", url)), events.element],
+    values: () => ({name: name.value, url: url.value, event_types: events.values()}),
+    clear: () => (name.value = url.value = ""),
+  };
+}
+
+// Its fold for changing it; the card makes way for one of what it has become, with the focus where it was.
+function changeFold(webhook, changed, signal) {
+  const fields = webhookFields(webhook);
+  const form = h(
+    "form",
+    {aria: {label: `Change ${webhook.name}`}},
+    fields.elements,
+    h("div", {class: "buttons"}, h("button", {class: "small primary"}, "Save")),
+  );
+  const fold = h("details", {}, h("summary", {aria: {label: `Change ${webhook.name}`}}, "Change"), form);
+  form.addEventListener("submit", async (e) => {
+    e.preventDefault();
+    try {
+      const now = await post(at(webhook), fields.values());
+      const card = webhookCard(now, changed, signal);
+      fold.closest(".webhook").replaceWith(card);
+      card.querySelector("summary").focus();
+      notice(`The webhook ${now.name} is changed.`);
+    } catch (failure) {
+      notice(failure.message, true);
+    }
+  });
+  return h("div", {class: "folds"}, fold);
 }
 
 function webhookCard(webhook, changed, signal) {
@@ -119,36 +175,24 @@ function webhookCard(webhook, changed, signal) {
         {class: "danger", aria: {label: `Delete the webhook ${webhook.name}`}},
       ),
     ),
+    changeFold(webhook, changed, signal),
   );
 }
 
 function createForm(changed) {
-  const name = h("input", {required: true, maxlength: "64", autocomplete: "off", placeholder: "pipeline"});
-  const url = h("input", {
-    required: true,
-    type: "url",
-    autocomplete: "off",
-    spellcheck: "false",
-    placeholder: "https://example.com/jobs",
-  });
-  const events = checks("Tell of jobs that", types);
+  const fields = webhookFields();
   const form = h(
     "form",
     {class: "card"},
     h("h2", {}, "New webhook"),
-    h("div", {class: "fields"}, field("Name", name), field("Address", url)),
-    events.element,
+    fields.elements,
     h("div", {class: "buttons"}, h("button", {class: "primary"}, "Create webhook")),
   );
   form.addEventListener("submit", async (e) => {
     e.preventDefault();
     try {
-      const made = await post("/v1/webhook_endpoints", {
-        name: name.value,
-        url: url.value,
-        event_types: events.values(),
-      });
-      name.value = url.value = "";
+      const made = await post("/v1/webhook_endpoints", fields.values());
+      fields.clear();
       await changed();
       await showSecret(made);
     } catch (failure) {

@@ -1,5 +1,5 @@
-// Webhooks: made, tested against a receiver that takes them and one that does not, given a new secret,
-// deleted.
+// Webhooks: made, tested against a receiver that takes them and one that does not, changed, given a new
+// secret, deleted.
 import assert from "node:assert/strict";
 import http from "node:http";
 import {after, before, test} from "node:test";
@@ -31,6 +31,40 @@ after(async () => {
   await daemon?.stop();
   receiver?.close();
 });
+
+// By the keyboard alone: refused without an event, then saved; the focus comes back to where it began.
+async function change(tab, name) {
+  const {page} = tab;
+  const card = page.locator(".webhook", {hasText: name});
+  const fold = card.locator("summary");
+  await fold.focus();
+  await page.keyboard.press("Enter");
+  assert.equal(await card.getByLabel("Address").inputValue(), `http://127.0.0.1:${receiver.address().port}/jobs`);
+  assert.ok(!(await card.getByLabel("cancelled").isChecked()));
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Tab");
+  await page.keyboard.type(`http://127.0.0.1:${receiver.address().port}/ends`);
+  for (let i = 0; i < 2; i++) {
+    await page.keyboard.press("Tab");
+    await page.keyboard.press("Space");
+  }
+  await tab.fit("webhook-change");
+  await page.keyboard.press("Enter");
+  await page.getByText(/'event_types' must be a list/).first().waitFor();
+  assert.match(tab.complaints.splice(0).join(), /^[^,]*status of 400[^,]*$/);
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Space");
+  await page.keyboard.press("Enter");
+  await card.getByText("Told of jobs that cancelled.").waitFor();
+  assert.ok(await fold.evaluate((e) => e === document.activeElement), "the focus is on the fold again");
+  const [now] = (await daemon.call(key, "GET", "/v1/webhook_endpoints")).json.data;
+  assert.equal(now.url, `http://127.0.0.1:${receiver.address().port}/ends`);
+  assert.deepEqual(now.event_types, ["fine_tuning.job.cancelled"]);
+  status = 200;
+  await card.getByRole("button", {name: "Test " + name}).click();
+  await card.getByText(/The last event arrived\./).waitFor();
+  assert.equal(heard.at(-1).event.type, "fine_tuning.job.cancelled");
+}
 
 for (const screen of Object.keys(screens)) {
   test(`a webhook is made, tested and deleted: ${screen}`, async () => {
@@ -67,6 +101,7 @@ for (const screen of Object.keys(screens)) {
     await card.getByText(/did not arrive: .* It answered 503, .*\./).waitFor();
     await tab.fit("webhooks");
 
+    await change(tab, name);
     await card.getByRole("button", {name: "New secret for " + name}).click();
     await dialog.getByRole("button", {name: "Make it"}).click();
     await page.getByRole("dialog", {name: "The secret of " + name}).waitFor();
