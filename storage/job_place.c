@@ -17,7 +17,8 @@ struct turn {
 
 /* Jobs that came after it are counted up to here, for most who ask have just come; beyond, those before. */
 #define NEWER_MAX 200
-/* So many jobs before it are looked at, each; of more, their mean. */
+/* So many of its tenant's jobs before it are looked at, each, and as many of all the others'; of more, their
+ * mean. */
 #define EXACT_MAX 32
 
 /* Jobs newer than it are counted up to max_newer. ERR_EMPTY: it is not queued. */
@@ -91,27 +92,52 @@ static enum err turn_older_tokens(struct db *db, const struct turn *t, int64_t o
 	return query_end(&q);
 }
 
+/* What is left of a tenant's n oldest queued jobs, added to *tokens. */
+static enum err oldest_add(struct db *db, const char *tenant_id, int64_t n, int64_t *tokens)
+{
+	struct query q;
+
+	query_start(&q, db,
+	        "SELECT coalesce(sum(tokens), 0) FROM (SELECT max(work_tokens - trained_tokens, 0) AS tokens"
+	        " FROM job WHERE tenant_id = ? AND status = 'queued' ORDER BY seq LIMIT ?)");
+	query_bind_text(&q, tenant_id);
+	query_bind_int(&q, n);
+	if (query_next(&q) == OK)
+		*tokens += query_int(&q);
+	return query_end(&q);
+}
+
 /* Of other tenants, the jobs of an earlier turn, and the older one of the same: added to out. */
 static enum err turn_others(struct db *db, const struct turn *t, int64_t turn, struct job_place *out)
 {
+	int64_t looks = EXACT_MAX;
+	enum err err = OK, end;
 	struct query q;
 
 	query_start(&q, db,
 	        "SELECT min(max(?1 - t.n_running, 0), t.n_queued)"
 	        "  + iif(?1 - t.n_running BETWEEN 0 AND t.n_queued - 1, (SELECT count(*) FROM job o"
 	        "   WHERE o.tenant_id = t.id AND o.status = 'queued' AND o.seq < ?2) > ?1 - t.n_running, 0),"
-	        " t.n_queued, t.queued_tokens"
+	        " t.n_queued, t.queued_tokens, t.id"
 	        " FROM tenant t WHERE t.n_queued > 0 AND t.id <> ?3");
 	query_bind_int(&q, turn);
 	query_bind_int(&q, t->seq);
 	query_bind_text(&q, t->tenant_id);
-	while (query_next(&q) == OK) {
-		int64_t n = query_int(&q), n_queued = query_int(&q);
+	while (!err && query_next(&q) == OK) {
+		int64_t n = query_int(&q), n_queued = query_int(&q), queued_tokens = query_int(&q);
+		char tenant_id[STORE_ID_SIZE];
 
+		query_array(&q, tenant_id, sizeof(tenant_id));
 		out->position += n;
-		out->tokens_left += share(query_int(&q), n, n_queued);
+		if (n < n_queued && n <= looks) {
+			looks -= n;
+			err = n ? oldest_add(db, tenant_id, n, &out->tokens_left) : OK;
+		} else {
+			out->tokens_left += share(queued_tokens, n, n_queued);
+		}
 	}
-	return query_end(&q);
+	end = query_end(&q);
+	return err ? err : end;
 }
 
 /* To out, what runs: what is left of it, if the steps to come are like those done, and how fast it goes. */

@@ -147,9 +147,9 @@ static void test_work_until_a_queued_job_is_done_is_summed(void **state)
 	assert_claims(f, 0, anns[0]);
 	assert_left(f, anns[0], 0, 0); /* runs */
 	assert_left(f, bobs[0], 1000 + 10, 0);
-	/* It is ann's second turn: both of bob's come before, for all that is known of them by their mean. */
-	assert_left(f, anns[1], 1000 + 15 + 2000, 0);
-	assert_left(f, bobs[1], 1000 + 10 + 20 + 2500, 0);
+	/* It is ann's second turn: the first of bob's comes before. */
+	assert_left(f, anns[1], 1000 + 10 + 2000, 0);
+	assert_left(f, bobs[1], 1000 + 10 + 20 + 2000, 0);
 	assert_left(f, anns[2], 1000 + 30 + 2000 + 3000, 0);
 	store_job_progress_later(f->s, anns[0], &p);
 	assert_int_equal(store_flush(f->s), OK);
@@ -157,11 +157,11 @@ static void test_work_until_a_queued_job_is_done_is_summed(void **state)
 	/* What goes back to the queue has the rest before it. */
 	move(f, anns[0], JOB_QUEUED);
 	assert_left(f, anns[0], 600, 0);
-	assert_left(f, anns[1], 600 + 15 + 2000, 0);
+	assert_left(f, anns[1], 600 + 10 + 2000, 0);
 	move(f, anns[0], JOB_CANCELLED);
 	move(f, bobs[0], JOB_CANCELLED);
 	assert_left(f, anns[1], 2000, 0);
-	assert_left(f, bobs[1], 2500 + 20, 0);
+	assert_left(f, bobs[1], 2000 + 20, 0);
 	move(f, anns[1], JOB_CANCELLED);
 	assert_left(f, bobs[1], 3000 + 20, 0);
 	make_work_of(f, &f->bob, 0, 1, unknown);
@@ -171,11 +171,16 @@ static void test_work_until_a_queued_job_is_done_is_summed(void **state)
 static void test_work_before_a_job_in_a_long_queue_is_their_mean(void **state)
 {
 	struct fixture *f = *state;
-	static char anns[101][STORE_ID_SIZE];
+	static char anns[101][STORE_ID_SIZE], bobs[40][STORE_ID_SIZE];
 
 	make_work_of(f, &f->ann, 1, 101, anns);
 	assert_left(f, anns[31], 31 * 32 / 2 + 32, 0);
 	assert_left(f, anns[100], 100 * 51 + 101, 0);
+	/* Before each of bob's come as many of ann's and one more: 32 of them each as it is, of 33 the mean.
+	 */
+	make_work_of(f, &f->bob, 2, 40, bobs);
+	assert_left(f, bobs[31], 32 * 33 / 2 + 31 * 32 + 64, 0);
+	assert_left(f, bobs[32], 33 * 51 + 32 * 33 + 66, 0);
 }
 
 int main(void)
