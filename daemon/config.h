@@ -33,7 +33,8 @@ struct config {
 	int64_t port;    /* 0 = any free one */
 	bool no_auth;
 	bool webhook_private;
-	int64_t train_threads; /* 0 = the worker's own choice, as for the next six */
+	int64_t train_threads; /* 0 = the worker's own choice, as for the next seven */
+	int64_t train_bytes;
 	int64_t max_running_jobs;
 	int64_t checkpoint_every; /* steps */
 	int64_t serve_threads;

@@ -64,6 +64,10 @@ static const struct setting settings[] = {
         {"train-bf16", NULL, SETTING_BOOL, AT(train_bf16), 0, 0, train_group,
                 "Multiply in bf16 when training, sums in float32, where --weights is bf16 and\n"
                 "the processor multiplies bf16 fast (AMD from Zen 4 on): faster, less exact."},
+        {"train-memory", "BYTES", SETTING_BYTES, AT(train_bytes), 0, MAX_BYTES, train_group,
+                "Memory that training should take beside the base. What needs more is computed\n"
+                "twice instead of kept, half as slow again, to the same bytes. Default: 0, a\n"
+                "quarter of what is available at start."},
         {"max-running-jobs", "N", SETTING_COUNT, AT(max_running_jobs), 0, MAX_COUNT, train_group,
                 "Jobs trained side by side. Default: 0, four per training thread."},
         {"checkpoint-every", "STEPS", SETTING_COUNT, AT(checkpoint_every), 0, MAX_COUNT, train_group,

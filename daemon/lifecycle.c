@@ -100,6 +100,7 @@ static enum err open_state(struct lifecycle *l, struct why *why)
 static void log_base(const struct lifecycle *l)
 {
 	const struct model_info *info = model_info(worker_model(l->worker));
+	struct worker_memory memory;
 	struct worker_stats stats;
 
 	worker_stats(l->worker, &stats);
@@ -110,6 +111,9 @@ static void log_base(const struct lifecycle *l)
 	log_info("compute", "train_threads=%zu serve_threads=%zu kernels=%s weights=%s weight_bytes=%llu",
 	        stats.n_train_threads, stats.n_serve_threads, stats.kernels, stats.weights,
 	        (unsigned long long)info->weight_bytes);
+	worker_memory(l->worker, &memory);
+	log_info("memory", "kv_bytes=%zu train_bytes=%zu train_tokens_kept=%zu train_tokens_recomputed=%zu",
+	        memory.kv_bytes, memory.train_bytes, memory.train_tokens, memory.train_tokens_sparse);
 }
 
 static enum err open_worker(struct lifecycle *l, struct why *why)
@@ -119,6 +123,7 @@ static enum err open_worker(struct lifecycle *l, struct why *why)
 	        .weights = (enum matrix_format)c->weights,
 	        .train_bf16 = c->train_bf16,
 	        .n_train_threads = (size_t)c->train_threads,
+	        .train_bytes = (size_t)c->train_bytes,
 	        .max_running_jobs = (size_t)c->max_running_jobs,
 	        .max_running_per_tenant = c->limits.running_jobs,
 	        .checkpoint_every = (size_t)c->checkpoint_every,

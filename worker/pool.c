@@ -209,13 +209,14 @@ static void take_turn(struct pool *p, struct place *place)
 
 static enum err fit_workspace(struct trainer *t, size_t n_rows)
 {
+	const struct pool_options *o = &t->pool->options;
 	enum err e;
 
 	if (t->workspace && t->max_rows >= n_rows)
 		return OK;
 	train_workspace_free(t->workspace);
 	t->workspace = NULL;
-	e = train_workspace_new(t->pool->options.env->model, n_rows, &t->workspace);
+	e = train_workspace_new(o->env->model, n_rows, o->train_bytes / o->n_threads, &t->workspace);
 	t->max_rows = e == OK ? n_rows : 0;
 	return e;
 }

@@ -14,6 +14,7 @@ struct pool;
 struct pool_options {
 	const struct job_env *env; /* borrowed until stopped */
 	size_t n_threads;
+	size_t train_bytes;             /* what the threads' workspaces should touch together; 0 = no limit */
 	size_t max_jobs;                /* in training side by side */
 	int64_t max_running_per_tenant; /* <= 0 = no limit */
 };

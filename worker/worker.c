@@ -106,6 +106,8 @@ static void fill_defaults(struct worker_options *o)
 		o->max_queue = DEFAULT_MAX_QUEUE;
 	if (o->kv_bytes == 0)
 		o->kv_bytes = memory_available() / 4;
+	if (o->train_bytes == 0)
+		o->train_bytes = memory_available() / 4;
 }
 
 /* A template of unknown form is no reason not to serve the base: chats then take the plain one, and the log
@@ -169,6 +171,26 @@ enum err worker_open(
 	return OK;
 }
 
+/* Rows whose workspace has so many bytes. */
+static size_t rows_within(const struct model *m, size_t bytes, bool sparse)
+{
+	enum { STEP = 1024 };
+	size_t some = train_workspace_bytes(m, STEP, sparse);
+	size_t row = (train_workspace_bytes(m, 2 * STEP, sparse) - some) / STEP, fixed = some - STEP * row;
+
+	return bytes > fixed ? (bytes - fixed) / row : 0;
+}
+
+void worker_memory(const struct worker *w, struct worker_memory *out)
+{
+	size_t bytes = w->options.train_bytes / w->options.n_train_threads;
+
+	out->kv_bytes = w->options.kv_bytes;
+	out->train_bytes = w->options.train_bytes;
+	out->train_tokens = rows_within(w->model, bytes, false);
+	out->train_tokens_sparse = rows_within(w->model, bytes, true);
+}
+
 enum err worker_start(struct worker *w, struct why *why)
 {
 	const struct serve_options serve_options = {
@@ -183,6 +205,7 @@ enum err worker_start(struct worker *w, struct why *why)
 	const struct pool_options pool_options = {
 	        .env = &w->env,
 	        .n_threads = w->options.n_train_threads,
+	        .train_bytes = w->options.train_bytes,
 	        .max_jobs = w->options.max_running_jobs,
 	        .max_running_per_tenant = w->options.max_running_per_tenant,
 	};

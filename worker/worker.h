@@ -21,11 +21,12 @@ struct worker;
 
 struct worker_options {
 	const char *model_dir;
-	const char *model_name;         /* NULL = the directory's last component */
-	enum matrix_format weights;     /* as model_open_as() */
-	bool train_bf16;                /* as model_train_bf16() */
-	size_t n_train_threads;         /* 0 = one per core */
-	size_t max_running_jobs;        /* side by side; 0 = 4 per train thread */
+	const char *model_name;     /* NULL = the directory's last component */
+	enum matrix_format weights; /* as model_open_as() */
+	bool train_bf16;            /* as model_train_bf16() */
+	size_t n_train_threads;     /* 0 = one per core */
+	size_t train_bytes;      /* memory of training beside the base; 0 = a quarter of what is available */
+	size_t max_running_jobs; /* side by side; 0 = 4 per train thread */
 	int64_t max_running_per_tenant; /* <= 0 = no limit */
 	size_t checkpoint_every;        /* steps; 0 = 50 */
 	size_t n_serve_threads;         /* that compute answers together; 0 = one per core */
@@ -104,5 +105,13 @@ struct worker_stats {
 	const char *weights; /* the base's format in memory */
 };
 void worker_stats(struct worker *w, struct worker_stats *out); /* (loop) */
+
+/* What memory is meant for, as settled at open, in bytes beside the base's; and the tokens of a training
+ * thread's part of a batch that its share holds: keeping all, and computing twice what it can. */
+struct worker_memory {
+	size_t kv_bytes, train_bytes;
+	size_t train_tokens, train_tokens_sparse;
+};
+void worker_memory(const struct worker *w, struct worker_memory *out); /* (loop) */
 
 #endif

@@ -230,7 +230,7 @@ static void trainer_init(struct trainer *t, struct bench *b, const struct traini
 	adapter_spec_default(&spec);
 	sites = model_sites(b->model, &n_sites);
 	if (adapter_layout_new(&spec, sites, n_sites, &t->layout, NULL) ||
-	        train_workspace_new(b->model, TRAIN_ROWS, &t->workspace))
+	        train_workspace_new(b->model, TRAIN_ROWS, 0, &t->workspace))
 		abort();
 	t->params = mem_calloc(adapter_layout_n_params(t->layout), sizeof(float));
 	t->grads = mem_calloc(adapter_layout_n_params(t->layout), sizeof(float));

@@ -221,7 +221,7 @@ static void *trainer_main(void *arg)
 	int64_t start;
 
 	background_enter();
-	if (!grads || train_workspace_new(m, TRAIN_ROWS, &w))
+	if (!grads || train_workspace_new(m, TRAIN_ROWS, 0, &w))
 		abort();
 	start = clock_mono_ns();
 	while (!atomic_load(t->stop)) {

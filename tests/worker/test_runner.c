@@ -24,7 +24,7 @@ static bool advance(struct fixture *f, struct runner *r, size_t n)
 	size_t n_items;
 	bool more = true;
 
-	assert_int_equal(train_workspace_new(f->model, runner_max_rows(r), &w), OK);
+	assert_int_equal(train_workspace_new(f->model, runner_max_rows(r), 0, &w), OK);
 	for (size_t i = 0; i < n && more; i++) {
 		enum err e = runner_begin(r, &n_items);
 

@@ -104,12 +104,15 @@ struct train_sums {
 };
 
 /* Activations and scratch for one thread. Address space for max_rows, source rows counted too, is reserved;
- * memory is touched as rows need. */
+ * memory is touched as rows need. A batch that would touch more than max_bytes keeps less and computes it a
+ * second time on its way back, half as slow again, to the same bits; 0 = no limit. */
 struct train_workspace;
-enum err train_workspace_new(const struct model *m, size_t max_rows, struct train_workspace **out);
+enum err train_workspace_new(
+        const struct model *m, size_t max_rows, size_t max_bytes, struct train_workspace **out);
 void train_workspace_free(struct train_workspace *w);
-/* Bytes that a batch of n_rows (source rows counted too) touches in a workspace at most. */
-size_t train_workspace_bytes(const struct model *m, size_t n_rows);
+/* Bytes that a batch of n_rows (source rows counted too) touches in a workspace at most; `sparse`: of one
+ * that keeps less. */
+size_t train_workspace_bytes(const struct model *m, size_t n_rows, bool sparse);
 
 /* Forward, and unless grads is NULL backward: grads (n_params) are accumulated with d(grad_scale *
  * sums.loss). *sums is overwritten. ERR_TOO_LARGE when the batch exceeds the workspace. Deterministic for a

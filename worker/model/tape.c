@@ -140,6 +140,24 @@ static size_t stack_floor(const struct arch *a, const struct stack *s, const str
 	               : floor;
 }
 
+/* One state for the layers from plan->layer on, but for the stream that enters each. Where the norm comes
+ * last, the branches of a layer share the stack's stream, which must not be the one that is kept. */
+static void cut_sparse(struct cutter *c, struct layer_plan *plan, size_t end, struct block_state *layers)
+{
+	const struct adapter_layout *layout = plan->layout;
+	struct block_state shared;
+
+	plan->layout = NULL;
+	cut_layer(c, plan, &shared);
+	plan->layout = layout;
+	for (; plan->layer < end; plan->layer++) {
+		struct block_state *s = &layers[plan->layer];
+
+		*s = shared;
+		s->attn[ATTENTION_SELF].branch.x_in = cut_floats(c, plan->n_rows * plan->arch->width);
+	}
+}
+
 static void cut_stack(struct cutter *c, const struct arch *a, const struct adapter_layout *layout, size_t k,
         const size_t *rows, struct tape *t)
 {
@@ -157,7 +175,10 @@ static void cut_stack(struct cutter *c, const struct arch *a, const struct adapt
 	if (first >= end)
 		first = end - 1;
 	plan.x = ts->x;
-	for (plan.layer = first; plan.layer < end; plan.layer++)
+	plan.layer = first;
+	if (t->sparse)
+		cut_sparse(c, &plan, end, t->layers);
+	for (; plan.layer < end; plan.layer++)
 		cut_layer(c, &plan, &t->layers[plan.layer]);
 	for (size_t i = s->first_layer; i < first; i++)
 		t->layers[i] = forgotten(t->layers[first]);
@@ -202,7 +223,7 @@ static size_t bf16_bytes(const struct arch *a, const size_t *rows)
 }
 
 void tape_cut(void *base, const struct model *m, const struct adapter_layout *layout,
-        const size_t rows[ARCH_MAX_STACKS], struct tape *t)
+        const size_t rows[ARCH_MAX_STACKS], bool sparse, struct tape *t)
 {
 	const struct arch *a = &m->arch;
 	size_t C = a->width;
@@ -210,6 +231,7 @@ void tape_cut(void *base, const struct model *m, const struct adapter_layout *la
 	struct cutter c = {base, 0};
 
 	memset(t, 0, sizeof(*t));
+	t->sparse = sparse;
 	t->rest_rows = cut(&c, rows[a->n_stacks - 1], sizeof(*t->rest_rows));
 	t->rest_lengths = cut(&c, rows[a->n_stacks - 1], sizeof(*t->rest_lengths));
 	t->label_rows = cut(&c, rows[a->n_stacks - 1], sizeof(*t->label_rows));

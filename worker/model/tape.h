@@ -1,7 +1,9 @@
 /*
  * What a training pass keeps: one reservation of address space, cut anew for every batch by its numbers of
  * rows, so memory is touched in proportion to them. Layers below the first edited one of a stack share the
- * state of that layer: nothing will ask for theirs again. Internal to model/.
+ * state of that layer: nothing will ask for theirs again. A sparse tape keeps the stream that enters each of
+ * the others, and one state for all: the way back computes a layer's anew (Chen et al., "Training Deep Nets
+ * with Sublinear Memory Cost", arXiv 1604.06174). Internal to model/.
  *
  * Letters as in transformer.h; rows[k] are those of stack k.
  */
@@ -40,11 +42,12 @@ struct tape {
 	struct linear_scratch linear;
 	struct block_grads grads;
 	struct block_state layers[ADAPTER_MAX_LAYERS];
+	bool sparse;
 	size_t bytes;
 };
 
 /* layout NULL: as if everything were edited, the most a layer can need. base NULL: only count. */
 void tape_cut(void *base, const struct model *m, const struct adapter_layout *layout,
-        const size_t rows[ARCH_MAX_STACKS], struct tape *t);
+        const size_t rows[ARCH_MAX_STACKS], bool sparse, struct tape *t);
 
 #endif

@@ -15,7 +15,8 @@
 struct train_workspace {
 	const struct model *model; /* borrowed */
 	size_t max_rows;
-	void *base; /* owned: reserved */
+	size_t max_bytes; /* 0 = no limit */
+	void *base;       /* owned: reserved */
 	size_t bytes;
 };
 
@@ -38,32 +39,38 @@ struct step {
 	struct pass rest;
 };
 
-static size_t tape_bytes(const struct model *m, size_t first, size_t second)
+static size_t tape_bytes(const struct model *m, const struct adapter_layout *layout,
+        const size_t rows[ARCH_MAX_STACKS], bool sparse)
 {
-	size_t rows[ARCH_MAX_STACKS] = {first, second};
 	struct tape t;
 
-	tape_cut(NULL, m, NULL, rows, &t);
+	tape_cut(NULL, m, layout, rows, sparse, &t);
 	return t.bytes;
 }
 
 /* Rows of either stack cost about the same, so the dearer one stands for both. */
-size_t train_workspace_bytes(const struct model *m, size_t n_rows)
+size_t train_workspace_bytes(const struct model *m, size_t n_rows, bool sparse)
 {
-	size_t first = tape_bytes(m, n_rows, 0), second = tape_bytes(m, 0, n_rows);
+	size_t first = tape_bytes(m, NULL, (size_t[]){n_rows, 0}, sparse);
+	size_t second = tape_bytes(m, NULL, (size_t[]){0, n_rows}, sparse);
 
 	return first > second ? first : second;
 }
 
-enum err train_workspace_new(const struct model *m, size_t max_rows, struct train_workspace **out)
+enum err train_workspace_new(
+        const struct model *m, size_t max_rows, size_t max_bytes, struct train_workspace **out)
 {
+	const size_t rows[ARCH_MAX_STACKS] = {max_rows, m->arch.n_stacks > 1 ? max_rows : 0};
+	size_t sparse = tape_bytes(m, NULL, rows, true);
 	struct train_workspace *w = mem_calloc(1, sizeof(*w));
 
 	if (!w)
 		return ERR_MEM;
 	w->model = m;
 	w->max_rows = max_rows;
-	w->bytes = tape_bytes(m, max_rows, m->arch.n_stacks > 1 ? max_rows : 0);
+	w->max_bytes = max_bytes;
+	w->bytes = tape_bytes(m, NULL, rows, false);
+	w->bytes = w->bytes > sparse ? w->bytes : sparse;
 	w->base = mem_reserve(w->bytes);
 	if (!w->base) {
 		train_workspace_free(w);
@@ -374,10 +381,17 @@ static void stack_backward(struct step *s, size_t k, struct block_grads *g)
 {
 	const struct stack *stack = s->passes[k].stack;
 
-	g->floor = s->tape.stacks[k].floor;
-	for (size_t i = stack->first_layer + stack->n_layers; i-- > stack->first_layer;)
-		if (!block_backward(&s->passes[k], i, &s->tape.layers[i], g, s->tape.stacks[k].dx))
+	const struct tape *t = &s->tape;
+	size_t end = stack->first_layer + stack->n_layers;
+
+	g->floor = t->stacks[k].floor;
+	for (size_t i = end; i-- > stack->first_layer;) {
+		/* the state of the last one is still there; where its stream went, nobody looks again */
+		if (t->sparse && i + 1 < end)
+			block_forward(&s->passes[k], i, &t->layers[i], &t->scratch, t->stacks[k].x);
+		if (!block_backward(&s->passes[k], i, &t->layers[i], g, t->stacks[k].dx))
 			return;
+	}
 }
 
 /* From the last stack's dx down to the first edited site. */
@@ -419,11 +433,13 @@ enum err model_train(const struct model *m, struct train_workspace *w, const str
 	bool source = m->arch.n_stacks > 1;
 	size_t rows[ARCH_MAX_STACKS] = {source ? batch->n_source_rows : batch->n_rows, batch->n_rows};
 	enum err e = step_check(&s, w->max_rows);
+	bool sparse;
 
 	if (e)
 		return e;
 	rows[1] = source ? rows[1] : 0;
-	tape_cut(w->base, m, layout, rows, &s.tape);
+	sparse = grads && w->max_bytes && tape_bytes(m, layout, rows, false) > w->max_bytes;
+	tape_cut(w->base, m, layout, rows, sparse, &s.tape);
 	forward_run(&s);
 	head_run(&s);
 	if (grads)

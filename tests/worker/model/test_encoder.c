@@ -46,7 +46,7 @@ static void fixture_open(struct fixture *f, const char *family)
 	f->V = model_info(f->model)->vocab_size;
 	f->sites = model_sites(f->model, &f->n_sites);
 	assert_int_equal(serve_workspace_new(f->model, MAX_ROWS, 8, &f->serve), OK);
-	assert_int_equal(train_workspace_new(f->model, MAX_ROWS, &f->train), OK);
+	assert_int_equal(train_workspace_new(f->model, MAX_ROWS, 0, &f->train), OK);
 }
 
 static void fixture_close(struct fixture *f)

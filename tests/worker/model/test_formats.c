@@ -171,7 +171,7 @@ static float *gradients(const struct model *m, size_t *n, double *loss)
 	grads = mem_calloc(*n, sizeof(float));
 	assert_true(params && grads);
 	adapter_layout_start(layout, params);
-	assert_int_equal(train_workspace_new(m, 2 * N_TOKENS, &w), OK);
+	assert_int_equal(train_workspace_new(m, 2 * N_TOKENS, 0, &w), OK);
 	assert_int_equal(model_train(m, w, &batch, layout, params, 1, grads, &sums), OK);
 	*loss = sums.loss;
 	train_workspace_free(w);

@@ -228,7 +228,7 @@ static void check_training(struct scene *s)
 	float *grads = mem_calloc(adapter_layout_n_params(s->layout), sizeof(float));
 
 	fill_batch(s, &batch, tokens, labels, classes, lengths);
-	assert_int_equal(train_workspace_new(s->model, MAX_ROWS, &w), OK);
+	assert_int_equal(train_workspace_new(s->model, MAX_ROWS, 0, &w), OK);
 	assert_int_equal(model_train(s->model, w, &batch, s->layout, s->params, 1, grads, &sums), OK);
 	assert_near(s, sums.loss, json_object_get(s->c, "loss"),
 	        TOLERANCE * json_number_value(json_object_get(s->c, "loss")));

@@ -44,7 +44,7 @@ static void fixture_open(struct fixture *f, const char *family)
 	assert_int_equal(model_info(f->model)->kind, MODEL_SEQ2SEQ);
 	f->V = model_info(f->model)->vocab_size;
 	assert_int_equal(serve_workspace_new(f->model, MAX_ROWS, MAX_SEQS, &f->serve), OK);
-	assert_int_equal(train_workspace_new(f->model, MAX_ROWS, &f->train), OK);
+	assert_int_equal(train_workspace_new(f->model, MAX_ROWS, 0, &f->train), OK);
 	f->logits = mem_calloc(MAX_SEQS * f->V, sizeof(float));
 	assert_non_null(f->logits);
 }

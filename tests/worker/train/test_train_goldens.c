@@ -111,7 +111,7 @@ static void train_against(
 	struct train_step step;
 	size_t n_items, n_steps = 0;
 
-	assert_int_equal(train_workspace_new(m, train_max_item_rows(r), &w), OK);
+	assert_int_equal(train_workspace_new(m, train_max_item_rows(r), 0, &w), OK);
 	assert_int_equal(train_total_steps(r), json_array_size(losses));
 	while (train_begin(r, &n_items) == TRAIN_STEP) {
 		double loss = json_number_value(json_array_get(losses, n_steps));
