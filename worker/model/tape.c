@@ -209,12 +209,26 @@ static void cut_scratch(struct cutter *c, const struct arch *a, const size_t *ro
 	t->memory_rstd = cut_floats(c, rows[0]);
 }
 
+/* Many rows are quicker, turning the head's weights for each lot of them; of large vocabularies fewer are
+ * held. */
+#define HEAD_FLOATS ((size_t)10 << 20)
+#define MIN_HEAD_ROWS ((size_t)64)
+#define MAX_HEAD_ROWS ((size_t)192)
+
+static size_t head_rows(size_t n_outputs)
+{
+	size_t n = HEAD_FLOATS / n_outputs;
+
+	n = n < MAX_HEAD_ROWS ? n : MAX_HEAD_ROWS;
+	return n > MIN_HEAD_ROWS ? n : MIN_HEAD_ROWS;
+}
+
 /* Rows rounded to bf16, of whatever a linear map reads or, on the way back, writes. */
-static size_t bf16_bytes(const struct arch *a, const size_t *rows)
+static size_t bf16_bytes(const struct tape *t, const struct arch *a, const size_t *rows)
 {
 	size_t N = rows[0] > rows[1] ? rows[0] : rows[1], O = a->n_heads * a->head_dim;
 	size_t W = O + 2 * a->n_kv_heads * a->head_dim, most = a->width;
-	size_t block, head = product_scratch_bytes(TAPE_HEAD_ROWS, a->vocab_size);
+	size_t block, head = product_scratch_bytes(t->head_rows, a->vocab_size);
 
 	most = most > W ? most : W;
 	most = most > a->ffn_width ? most : a->ffn_width;
@@ -232,21 +246,22 @@ void tape_cut(void *base, const struct model *m, const struct adapter_layout *la
 
 	memset(t, 0, sizeof(*t));
 	t->sparse = sparse;
+	t->head_rows = head_rows(n_outputs);
 	t->rest_rows = cut(&c, rows[a->n_stacks - 1], sizeof(*t->rest_rows));
 	t->rest_lengths = cut(&c, rows[a->n_stacks - 1], sizeof(*t->rest_lengths));
 	t->label_rows = cut(&c, rows[a->n_stacks - 1], sizeof(*t->label_rows));
-	t->losses = cut(&c, TAPE_HEAD_ROWS, sizeof(*t->losses));
-	t->correct = cut(&c, TAPE_HEAD_ROWS, sizeof(*t->correct));
-	t->targets = cut(&c, TAPE_HEAD_ROWS, sizeof(*t->targets));
-	t->picked = cut_floats(&c, TAPE_HEAD_ROWS * C);
-	t->d_picked = cut_floats(&c, TAPE_HEAD_ROWS * C);
-	t->normed = cut_floats(&c, TAPE_HEAD_ROWS * C);
-	t->d_normed = cut_floats(&c, TAPE_HEAD_ROWS * C);
-	t->mean = cut_floats(&c, TAPE_HEAD_ROWS);
-	t->rstd = cut_floats(&c, TAPE_HEAD_ROWS);
-	t->outputs = cut_floats(&c, TAPE_HEAD_ROWS * n_outputs);
+	t->losses = cut(&c, t->head_rows, sizeof(*t->losses));
+	t->correct = cut(&c, t->head_rows, sizeof(*t->correct));
+	t->targets = cut(&c, t->head_rows, sizeof(*t->targets));
+	t->picked = cut_floats(&c, t->head_rows * C);
+	t->d_picked = cut_floats(&c, t->head_rows * C);
+	t->normed = cut_floats(&c, t->head_rows * C);
+	t->d_normed = cut_floats(&c, t->head_rows * C);
+	t->mean = cut_floats(&c, t->head_rows);
+	t->rstd = cut_floats(&c, t->head_rows);
+	t->outputs = cut_floats(&c, t->head_rows * n_outputs);
 	t->linear.exact = !m->train_bf16;
-	t->linear.rows = m->train_bf16 ? cut(&c, bf16_bytes(a, rows), 1) : NULL;
+	t->linear.rows = m->train_bf16 ? cut(&c, bf16_bytes(t, a, rows), 1) : NULL;
 	t->linear.panel = cut_floats(&c, linear_panel_floats(m));
 	cut_scratch(&c, a, rows, t);
 	for (size_t k = 0; k < a->n_stacks; k++)

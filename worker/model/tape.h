@@ -12,9 +12,6 @@
 
 #include "worker/model/transformer.h"
 
-/* Labelled rows whose logits are held at once: V * 64 floats, whatever the batch. */
-#define TAPE_HEAD_ROWS 64
-
 struct tape_stack {
 	size_t *positions;       /* (N) */
 	unsigned char *segments; /* (N), or NULL where the family has one */
@@ -30,13 +27,15 @@ struct tape {
 	size_t *rest_rows;                /* (N) those of the last stack that its last block goes on with */
 	size_t *rest_lengths;             /* (N) how many of each sequence */
 	size_t *label_rows;               /* (N) those among them that are labelled */
-	double *losses;                   /* (HEAD_ROWS), as all below */
+	/* Labelled rows whose logits are held at once, whatever the batch: HR. */
+	size_t head_rows;
+	double *losses; /* (HR), as all below */
 	unsigned char *correct;
 	int32_t *targets;
-	float *picked, *d_picked; /* (HEAD_ROWS,C) stream at labelled rows */
-	float *normed, *d_normed; /* (HEAD_ROWS,C) */
+	float *picked, *d_picked; /* (HR,C) stream at labelled rows */
+	float *normed, *d_normed; /* (HR,C) */
 	float *mean, *rstd;
-	float *outputs; /* (HEAD_ROWS, V or labels) */
+	float *outputs; /* (HR, V or labels) */
 	float *attention_scratch;
 	struct block_scratch scratch;
 	struct linear_scratch linear;

@@ -302,12 +302,12 @@ static size_t head_rows(const struct step *s)
 static void head_run(struct step *s)
 {
 	const struct arch *a = &s->m->arch;
-	size_t n = head_rows(s);
+	size_t n = head_rows(s), most = s->tape.head_rows;
 
 	if (s->grads)
 		memset(s->tape.stacks[a->n_stacks - 1].dx, 0, s->rest.n_rows * a->width * sizeof(float));
-	for (size_t at = 0; at < n; at += TAPE_HEAD_ROWS) {
-		size_t some = n - at < TAPE_HEAD_ROWS ? n - at : TAPE_HEAD_ROWS;
+	for (size_t at = 0; at < n; at += most) {
+		size_t some = n - at < most ? n - at : most;
 
 		if (a->family->kind == MODEL_ENCODER)
 			class_block(s, at, some);
