@@ -63,7 +63,8 @@ static const struct setting settings[] = {
                 "Default: 0, one per core."},
         {"train-bf16", NULL, SETTING_BOOL, AT(train_bf16), 0, 0, train_group,
                 "Multiply in bf16 when training, sums in float32, where --weights is bf16 and\n"
-                "the processor multiplies bf16 fast (AMD from Zen 4 on): faster, less exact."},
+                "the processor multiplies bf16 fast (AMD from Zen 4 on, Intel with AMX): faster,\n"
+                "less exact."},
         {"train-memory", "BYTES", SETTING_BYTES, AT(train_bytes), 0, MAX_BYTES, train_group,
                 "Memory that training should take beside the base. What needs more is computed\n"
                 "twice instead of kept, half as slow again, to the same bytes. Default: 0, a\n"

@@ -1,10 +1,12 @@
 /*
  * The machine's limits, for bench.c: the rate of multiplications in each number format and of reading memory,
  * by loops that do nothing else. Each runs on one thread; the caller starts as many as it wants to know
- * about. Included only by programs in this folder.
+ * about, behind cpu_init(). Included only by programs in this folder.
  */
 #ifndef REDD_BENCH_MACHINE_H
 #define REDD_BENCH_MACHINE_H
+
+#include "worker/math/cpu.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -65,6 +67,33 @@ __attribute__((target("avx512f,avx512bf16"))) static double machine_bf16(void)
 	return 64;
 }
 
+/* Tiles, four of them at a time; the caller has permission for them. */
+__attribute__((target("amx-tile,amx-bf16"))) static double machine_bf16_tiles(void)
+{
+	_Alignas(64) uint8_t config[64] = {1};
+
+	for (size_t i = 0; i < 8; i++) {
+		config[16 + 2 * i] = 64; /* bytes of a row */
+		config[48 + i] = 16;     /* rows */
+	}
+	__asm__ volatile("" ::: "memory"); /* the intrinsic does not say what it reads */
+	_tile_loadconfig(config);
+	_tile_zero(0);
+	_tile_zero(1);
+	_tile_zero(2);
+	_tile_zero(3);
+	_tile_zero(4);
+	_tile_zero(5);
+	for (int i = 0; i < MACHINE_ROUNDS / 4; i++) {
+		_tile_dpbf16ps(0, 4, 5);
+		_tile_dpbf16ps(1, 4, 5);
+		_tile_dpbf16ps(2, 4, 5);
+		_tile_dpbf16ps(3, 4, 5);
+	}
+	_tile_release();
+	return 2.0 * 16 * 16 * 32 / MACHINE_CHAINS;
+}
+
 __attribute__((target("avx512f,avx512vnni"))) static double machine_int8(void)
 {
 	__m512i a = _mm512_set1_epi8(1);
@@ -109,7 +138,9 @@ static double machine_round(enum machine_kind kind)
 		each = machine_fma_avx512();
 	else if (kind == MACHINE_FLOAT32 && __builtin_cpu_supports("fma"))
 		each = machine_fma_avx2();
-	if (kind == MACHINE_BF16 && __builtin_cpu_supports("avx512bf16"))
+	if (kind == MACHINE_BF16 && cpu_level() == CPU_AMX)
+		each = machine_bf16_tiles();
+	else if (kind == MACHINE_BF16 && __builtin_cpu_supports("avx512bf16"))
 		each = machine_bf16();
 	if (kind == MACHINE_INT8 && __builtin_cpu_supports("avx512vnni"))
 		each = machine_int8();

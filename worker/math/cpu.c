@@ -4,12 +4,23 @@
 #include "worker/math/simd.h"
 
 #include <sched.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static enum cpu_level level = CPU_PORTABLE;
 static const struct simd_kernels *kernels = &simd_portable;
 
 #if defined(__x86_64__)
+#define ASK_PERMISSION 0x1023 /* arch_prctl(): ARCH_REQ_XCOMP_PERM */
+#define TILE_DATA 18          /* the state asked for */
+
+/* Linux saves tiles only for processes that have asked. */
+static bool has_tiles(void)
+{
+	return __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") &&
+	       syscall(SYS_arch_prctl, ASK_PERMISSION, TILE_DATA) == 0;
+}
+
 static enum cpu_level detect(void)
 {
 	__builtin_cpu_init();
@@ -21,7 +32,9 @@ static enum cpu_level detect(void)
 		return CPU_AVX2;
 	if (!__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vnni"))
 		return CPU_AVX512;
-	return __builtin_cpu_supports("avx512bf16") ? CPU_AVX512_BF16 : CPU_AVX512_VNNI;
+	if (!__builtin_cpu_supports("avx512bf16"))
+		return CPU_AVX512_VNNI;
+	return has_tiles() ? CPU_AMX : CPU_AVX512_BF16;
 }
 
 void cpu_init(enum cpu_level wanted)
@@ -30,11 +43,12 @@ void cpu_init(enum cpu_level wanted)
 	        [CPU_AVX2] = &simd_avx2,
 	        [CPU_AVX512] = &simd_avx512,
 	        [CPU_AVX512_VNNI] = &simd_avx512_vnni,
-	        [CPU_AVX512_BF16] = &simd_avx512_bf16};
+	        [CPU_AVX512_BF16] = &simd_avx512_bf16,
+	        [CPU_AMX] = &simd_amx};
 	enum cpu_level found = detect();
 
 	if (wanted == CPU_BEST)
-		wanted = __builtin_cpu_is("amd") ? CPU_AVX512_BF16 : CPU_AVX512_VNNI;
+		wanted = found == CPU_AMX || __builtin_cpu_is("amd") ? found : CPU_AVX512_VNNI;
 	level = found < wanted ? found : wanted;
 	kernels = tables[level];
 }
@@ -68,7 +82,8 @@ const struct simd_kernels *simd(void)
 
 const char *cpu_level_name(enum cpu_level l)
 {
-	static const char *const names[] = {"portable", "avx2", "avx512", "avx512-vnni", "avx512-bf16"};
+	static const char *const names[] = {
+	        "portable", "avx2", "avx512", "avx512-vnni", "avx512-bf16", "amx"};
 
 	return names[l];
 }

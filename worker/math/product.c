@@ -9,6 +9,9 @@
 /* Rows of int8 at a time: what they hold stays in cache while outputs are walked. */
 #define INT8_ROWS 64
 
+/* Rows of bf16 that may be read at once. */
+#define ROWS_LOT ((size_t)16)
+
 static size_t padded(size_t n_in)
 {
 	return (n_in + MATRIX_GROUP - 1) / MATRIX_GROUP * MATRIX_GROUP;
@@ -16,8 +19,11 @@ static size_t padded(size_t n_in)
 
 size_t product_scratch_bytes(size_t n_rows, size_t n_in)
 {
-	/* int8: a byte for each number and eight for each group; bf16: two a number */
-	return n_rows * padded(n_in) * sizeof(uint16_t);
+	size_t lots = (n_rows + ROWS_LOT - 1) / ROWS_LOT;
+
+	/* int8: a byte for each number and eight for each group; bf16: two a number, read in whole lots of
+	 * rows, and of the last some bytes past its end */
+	return lots * ROWS_LOT * padded(n_in) * sizeof(uint16_t) + CACHE_LINE;
 }
 
 static void rows_to_bf16(const struct product_rows *r, size_t begin, size_t end)

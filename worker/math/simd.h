@@ -120,7 +120,8 @@ struct simd_kernels {
 	void (*from_bf16)(size_t n, const void *src, float *dst);
 };
 
-extern const struct simd_kernels simd_portable, simd_avx2, simd_avx512, simd_avx512_vnni, simd_avx512_bf16;
+extern const struct simd_kernels simd_portable, simd_avx2, simd_avx512, simd_avx512_vnni, simd_avx512_bf16,
+        simd_amx;
 
 /* The table of cpu_level(). */
 const struct simd_kernels *simd(void);

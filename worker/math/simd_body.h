@@ -12,6 +12,11 @@
 /* after what they need */
 #include "worker/math/simd_int8.h"
 #include "worker/math/simd_panels.h"
+#if defined(__AMX_BF16__)
+#include "worker/math/simd_amx.h"
+#undef PAIRS_KERNEL
+#define PAIRS_KERNEL product_amx
+#endif
 
 const struct simd_kernels KERNELS = {
         .product_f32 = product_f32,

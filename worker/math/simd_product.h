@@ -452,7 +452,7 @@ static void product_bf16(const struct product_call *c)
 	product_walk(PRODUCT_BF16, c);
 }
 
-#if defined(__AVX512BF16__)
+#if defined(__AVX512BF16__) && !defined(__AMX_BF16__)
 static void product_pairs(const struct product_call *c)
 {
 	product_walk(PRODUCT_PAIRS, c);

@@ -2,6 +2,8 @@
 #include "tests/worker/math/twins.h"
 
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static void test_limit_caps_the_level(void **state)
 {
@@ -20,7 +22,7 @@ static void test_limit_caps_the_level(void **state)
 
 static void test_level_is_what_the_processor_reports(void **state)
 {
-	bool wide = false, avx2 = false, bytes = false, brief = false;
+	bool wide = false, avx2 = false, bytes = false, brief = false, tiles = false;
 
 	(void)state;
 #if defined(__x86_64__)
@@ -29,10 +31,14 @@ static void test_level_is_what_the_processor_reports(void **state)
 	wide = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
 	       __builtin_cpu_supports("avx512dq");
 	bytes = wide && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni");
-	brief = bytes && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_is("amd");
+	brief = bytes && __builtin_cpu_supports("avx512bf16");
+	tiles = brief && __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") &&
+	        syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+	brief = brief && __builtin_cpu_is("amd");
 #endif
 	cpu_init(CPU_BEST);
-	assert_int_equal(cpu_level(), brief   ? CPU_AVX512_BF16
+	assert_int_equal(cpu_level(), tiles   ? CPU_AMX
+	                              : brief ? CPU_AVX512_BF16
 	                              : bytes ? CPU_AVX512_VNNI
 	                              : wide  ? CPU_AVX512
 	                              : avx2  ? CPU_AVX2
@@ -65,6 +71,7 @@ static void test_levels_have_names(void **state)
 	assert_string_equal(cpu_level_name(CPU_AVX512), "avx512");
 	assert_string_equal(cpu_level_name(CPU_AVX512_VNNI), "avx512-vnni");
 	assert_string_equal(cpu_level_name(CPU_AVX512_BF16), "avx512-bf16");
+	assert_string_equal(cpu_level_name(CPU_AMX), "amx");
 }
 
 int main(void)

@@ -213,7 +213,7 @@ static void bf16_training(const char *family, double most)
 	size_t n;
 	double loss, twin_loss, off;
 	float *grads, *twin;
-	bool rounds = cpu_level() == CPU_AVX512_BF16;
+	bool rounds = cpu_level() >= CPU_AVX512_BF16;
 
 	twins_init(&t, family, MATRIX_BF16);
 	twin = gradients(t.narrow, &n, &twin_loss);
@@ -278,7 +278,7 @@ static double allowed(enum matrix_format format)
 {
 	if (format == MATRIX_INT8)
 		return 0.03;
-	return cpu_level() == CPU_AVX512_BF16 ? 0.02 : 1e-5;
+	return cpu_level() >= CPU_AVX512_BF16 ? 0.02 : 1e-5;
 }
 
 static void serving(const char *family, enum matrix_format format)
