@@ -252,8 +252,8 @@ $(BENCHES): $(OUT)/bench/%: $(OUT)/obj/tests/bench/%.o $(call obj,$(TEST_SUPPORT
 # One source makes the kernels of every level: sanitizers watch the portable ones, which the tests of every kernel run too.
 # The others keep their speed, without which training under a sanitizer takes minutes.
 ifneq ($(filter asan tsan,$(VARIANT)),)
-$(OUT)/obj/worker/math/simd_avx%.o: private SANITIZE :=
-$(OUT)/obj/worker/math/simd_avx%.o: private CFLAGS := -O2 -g1
+$(OUT)/obj/worker/math/simd_a%.o: private SANITIZE :=
+$(OUT)/obj/worker/math/simd_a%.o: private CFLAGS := -O2 -g1
 endif
 
 ifeq ($(VARIANT),fuzz)

@@ -1,13 +1,9 @@
 /*
- * See batch.h. A prompt's chunks begin at multiples of prefill_rows from its own start, whatever the others
- * do: so its numbers do not depend on them. Prompts take turns, a chunk each; a step has one chunk, or
- * several short prompts that take no longer.
+ * See batch.h: what a batch holds, who is in, and the step. How prompts are read is in batch_prompt.c.
  */
-#include "worker/serve/batch.h"
-
 #include "core/clock.h"
 #include "core/mem.h"
-#include "worker/serve/classify.h"
+#include "worker/serve/batch_state.h"
 
 #include <assert.h>
 #include <string.h>
@@ -15,36 +11,6 @@
 #define BATCH_LOGIT_BYTES ((size_t)64 << 20)
 #define BATCH_MIN_ROWS 16
 #define BATCH_MAX_ROWS 256
-/* Rows that a pass over the weights is worth, however few it has. */
-#define BATCH_PASS_ROWS 32
-
-struct batch {
-	const struct model *model;         /* borrowed */
-	const struct model_info *info;     /* borrowed from model */
-	struct serve_workspace *workspace; /* owned */
-	struct sampler *sampler;           /* owned */
-	const struct tokenizer *tokenizer; /* borrowed */
-	struct classifier *classifier;     /* owned; of an encoder base, which has nothing else to do */
-	struct kv_pool *pool;              /* owned, as prefix; NULL with a classifier */
-	struct prefix *prefix;
-	size_t max_rows, prefill_rows;
-	struct batch_stats stats;
-
-	float *logits; /* owned (max(prefill_rows, max_rows), V); pages cost memory once touched */
-	size_t logit_bytes;
-	size_t *logit_rows; /* owned (prefill_rows) */
-
-	struct sequence **seqs; /* owned (max_rows): in order of arrival; the sequences are the engine's */
-	size_t n_seqs;
-	size_t n_rows; /* they take */
-	size_t turn;   /* whose prompt is looked at first */
-
-	/* one decode step, owned (max_rows) each; the rows of a sequence lie together */
-	struct sequence **rows;
-	struct kv **kvs;
-	int32_t *tokens;
-	struct edit_run *runs;
-};
 
 size_t batch_default_prefill_rows(size_t n_vocab)
 {
@@ -195,8 +161,7 @@ bool batch_has_room(const struct batch *b, const struct sequence *q)
 	       wanted <= kv_pool_free_pages(b->pool) + kv_pool_idle_pages(b->pool);
 }
 
-/* See that n pages are free for q. False: it had to be put off itself. */
-static bool make_room(struct batch *b, struct sequence *q, size_t n)
+bool batch_make_room(struct batch *b, struct sequence *q, size_t n)
 {
 	while (kv_pool_free_pages(b->pool) < n && !prefix_make_room(b->prefix, n)) {
 		size_t i = b->n_seqs - 1;
@@ -274,7 +239,7 @@ static void note_token(struct batch *b, struct sequence *q, bool first)
 	q->last_token_ns = now;
 }
 
-static void advance(struct batch *b, struct sequence *q, float *logits, struct batch_work *work)
+void batch_advance(struct batch *b, struct sequence *q, float *logits, struct batch_work *work)
 {
 	size_t before = q->n_generated;
 
@@ -282,150 +247,6 @@ static void advance(struct batch *b, struct sequence *q, float *logits, struct b
 	work->generated_tokens += q->n_generated - before;
 	if (q->n_generated > before)
 		note_token(b, q, before == 0);
-}
-
-/* ---- prompts ---- */
-
-static bool in_prompt(const struct sequence *q)
-{
-	return q->finish == FINISH_NONE && !q->put_off && q->n_prefilled < q->request.n_prompt;
-}
-
-/* Rows of the next pass over q's prompt, at most; an encoder reads all of it at once. */
-static size_t chunk_rows(const struct batch *b, const struct sequence *q)
-{
-	size_t left = q->request.n_prompt - q->n_prefilled;
-
-	return left < b->prefill_rows || b->info->kind == MODEL_SEQ2SEQ ? left : b->prefill_rows;
-}
-
-/* The next sequence whose turn it is, NULL when all prompts are through. *budget: what the step has left for
- * prompts; the first always has its turn, others when they come within it. */
-static struct sequence *take_turn(struct batch *b, size_t *budget)
-{
-	size_t whole = b->prefill_rows + BATCH_PASS_ROWS;
-
-	for (size_t i = 0; i < b->n_seqs; i++) {
-		size_t at = (b->turn + i) % b->n_seqs, cost;
-
-		if (!in_prompt(b->seqs[at]))
-			continue;
-		cost = chunk_rows(b, b->seqs[at]) + BATCH_PASS_ROWS;
-		if (cost > *budget && *budget < whole)
-			return NULL;
-		*budget -= cost < *budget ? cost : *budget;
-		b->turn = at + 1;
-		return b->seqs[at];
-	}
-	return NULL;
-}
-
-static bool echoes(const struct sequence *q)
-{
-	return q->request.echo_logprobs && q->n_echoed < q->request.n_prompt;
-}
-
-/* The rows of q's chunk whose logits are wanted: each that predicts a prompt token to be reported, and the
- * last of the prompt when a token follows. Returns how many. */
-static size_t choose_rows(struct batch *b, const struct sequence *q, size_t n_rows)
-{
-	size_t n_prompt = q->request.n_prompt, n = 0;
-
-	for (size_t i = 0; i < n_rows; i++) {
-		bool is_last = q->n_prefilled + i + 1 == n_prompt;
-
-		if (is_last ? q->max_tokens > 0 : echoes(q))
-			b->logit_rows[n++] = i;
-	}
-	return n;
-}
-
-static void echo_chunk(struct batch *b, struct sequence *q, size_t first, size_t n_rows)
-{
-	size_t V = b->info->vocab_size;
-
-	if (first == 0)
-		sequence_echo(q, 0, V, NULL);
-	for (size_t i = 0; i < n_rows && first + i + 1 < q->request.n_prompt; i++)
-		sequence_echo(q, first + i + 1, V, b->logits + i * V);
-}
-
-/* What of the prompt is kept already, unless its logits are wanted. */
-static void take_prefix(struct batch *b, struct sequence *q, const struct prefix_prompt *prompt)
-{
-	size_t n = echoes(q) ? 0 : prefix_adopt(b->prefix, prompt, sequence_kv(q, 0));
-
-	q->n_prefilled += n;
-	if (q->was_put_off)
-		return; /* it may be its own */
-	b->stats.prefix_hits += n > 0 && q->n_reused == 0;
-	b->stats.prefix_tokens += n;
-	q->n_reused += n;
-}
-
-/* The prompt is through; logits (V) of its last token. */
-static void begin_answer(struct batch *b, struct sequence *q, float *logits, struct batch_work *work)
-{
-	if (q->finish != FINISH_NONE)
-		return;
-	if (q->max_tokens == 0)
-		sequence_end(q, FINISH_LENGTH, OK);
-	else
-		advance(b, q, logits, work);
-}
-
-static void prefill_chunk(struct batch *b, struct sequence *q, struct batch_work *work)
-{
-	const struct serve_request *r = &q->request;
-	struct prefix_prompt prompt = sequence_prompt(q);
-	size_t first, n_rows, n_logits;
-	struct edit_run run;
-	bool echo = echoes(q);
-	enum err e;
-
-	take_prefix(b, q, &prompt);
-	first = q->n_prefilled;
-	n_rows = chunk_rows(b, q);
-	if (!make_room(b, q, kv_lacks_pages(sequence_kv(q, 0), n_rows)))
-		return;
-	run = sequence_run(q, n_rows);
-	n_logits = choose_rows(b, q, n_rows);
-	e = model_prefill(b->model, b->workspace, sequence_kv(q, 0), r->prompt + first, n_rows, &run,
-	        b->logit_rows, n_logits, b->logits);
-	if (e) {
-		sequence_end(q, FINISH_ERROR, e);
-		return;
-	}
-	work->prompt_tokens += n_rows;
-	q->n_prefilled += n_rows;
-	prefix_keep(b->prefix, &prompt, sequence_kv(q, 0));
-	if (echo)
-		echo_chunk(b, q, first, n_rows);
-	if (q->n_prefilled == r->n_prompt)
-		begin_answer(b, q, b->logits + (n_logits - (n_logits > 0)) * b->info->vocab_size, work);
-}
-
-/* A seq2seq's prompt, all of it, and what its decoder starts from. */
-static void prefill_source(struct batch *b, struct sequence *q, struct batch_work *work)
-{
-	const struct serve_request *r = &q->request;
-	struct edit_run source = sequence_run(q, r->n_prompt), start = sequence_run(q, 1);
-	struct kv *kv = sequence_kv(q, 0);
-	enum err e;
-
-	if (!make_room(b, q, sequence_pages(q, b->info, kv_pool_page_tokens(b->pool))))
-		return;
-	e = model_encode_source(b->model, b->workspace, kv, r->prompt, r->n_prompt, &source);
-	b->logit_rows[0] = 0;
-	if (!e)
-		e = model_prefill(b->model, b->workspace, kv, &b->info->decoder_start_id, 1, &start,
-		        b->logit_rows, 1, b->logits);
-	work->prompt_tokens += r->n_prompt;
-	q->n_prefilled = r->n_prompt;
-	if (e)
-		sequence_end(q, FINISH_ERROR, e);
-	else
-		begin_answer(b, q, b->logits, work);
 }
 
 /* ---- tokens ---- */
@@ -436,7 +257,7 @@ static bool extend_rows(struct batch *b, struct sequence *q, size_t n, struct kv
 	for (size_t row = 0; row < n; row++) {
 		enum err e;
 
-		if (!make_room(b, q, kv_lacks_pages(kvs[row], 1)))
+		if (!batch_make_room(b, q, kv_lacks_pages(kvs[row], 1)))
 			return false;
 		e = kv_extend(kvs[row], 1);
 		if (e) {
@@ -457,7 +278,7 @@ static size_t gather_rows(struct batch *b)
 		struct sequence *q = b->seqs[i];
 		size_t n_rows;
 
-		if (q->finish != FINISH_NONE || q->put_off || in_prompt(q))
+		if (q->finish != FINISH_NONE || q->put_off || batch_in_prompt(q))
 			continue;
 		n_rows = sequence_n_rows(q);
 		for (size_t row = 0; row < n_rows; row++) {
@@ -488,15 +309,12 @@ static void decode(struct batch *b, struct batch_work *work)
 		if (e)
 			sequence_end(b->rows[i], FINISH_ERROR, e);
 		else
-			advance(b, b->rows[i], b->logits + i * b->info->vocab_size, work);
+			batch_advance(b, b->rows[i], b->logits + i * b->info->vocab_size, work);
 	}
 }
 
 void batch_step(struct batch *b, struct batch_work *work)
 {
-	size_t budget = b->prefill_rows + BATCH_PASS_ROWS;
-	struct sequence *q;
-
 	for (size_t i = 0; i < b->n_seqs; i++)
 		if (atomic_load_explicit(&b->seqs[i]->cancelled, memory_order_relaxed))
 			sequence_end(b->seqs[i], FINISH_CANCELLED, OK);
@@ -504,10 +322,6 @@ void batch_step(struct batch *b, struct batch_work *work)
 		classifier_step(b->classifier, b->workspace, b->seqs, b->n_seqs, work);
 		return;
 	}
-	while ((q = take_turn(b, &budget)))
-		if (b->info->kind == MODEL_SEQ2SEQ)
-			prefill_source(b, q, work);
-		else
-			prefill_chunk(b, q, work);
+	batch_read_prompts(b, work);
 	decode(b, work);
 }
