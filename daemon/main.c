@@ -40,8 +40,8 @@ static int fail(int status, enum err e, const struct why *why)
 {
 	fprintf(stderr, "%sredd: %s\n", log_to_journal() ? "<3>" : "",
 	        why->message[0] ? why->message : err_text(e));
-	if (status == EXIT_USAGE)
-		fputs("redd: see redd --help\n", stderr);
+	if (status == EXIT_USAGE && e == ERR_INVALID)
+		fputs("redd: see redd --help\n", stderr); /* of the command line; a file is named itself */
 	return status;
 }
 
