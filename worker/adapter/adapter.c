@@ -2,7 +2,7 @@
 #include "worker/adapter/adapter.h"
 #include "worker/adapter/layout.h"
 
-void adapter_forward_rows(const struct edit_run *runs, size_t n_runs, size_t site, size_t begin, size_t end,
+void adapter_forward(const struct edit_run *runs, size_t n_runs, size_t site, size_t begin, size_t end,
         float *h, size_t ldh)
 {
 	size_t row = 0, next;
@@ -18,11 +18,6 @@ void adapter_forward_rows(const struct edit_run *runs, size_t n_runs, size_t sit
 			l->method->forward(&l->slots[site], run->params, run->strength, last - first,
 			        h + first * ldh, ldh);
 	}
-}
-
-void adapter_forward(const struct edit_run *runs, size_t n_runs, size_t site, float *h, size_t ldh)
-{
-	adapter_forward_rows(runs, n_runs, site, 0, SIZE_MAX, h, ldh);
 }
 
 void adapter_backward(const struct edit_run *run, size_t site, float *dh, size_t lddh, const float *h,

@@ -138,10 +138,9 @@ struct edit_run {
 	float strength;
 };
 
-/* Edit h (sum of n_rows, width of site; row distance ldh) in place, run by run. */
-void adapter_forward(const struct edit_run *runs, size_t n_runs, size_t site, float *h, size_t ldh);
-/* The same of rows begin .. end - 1 of h. */
-void adapter_forward_rows(const struct edit_run *runs, size_t n_runs, size_t site, size_t begin, size_t end,
+/* Edit rows begin .. end - 1 of h (sum of n_rows, width of site; row distance ldh) in place, run by run; end
+ * may be past the last. */
+void adapter_forward(const struct edit_run *runs, size_t n_runs, size_t site, size_t begin, size_t end,
         float *h, size_t ldh);
 /* Backward of one run at strength 1: dh overwritten with the gradient before the edit; grads (n_params)
  * accumulated; h is the value before the edit. */

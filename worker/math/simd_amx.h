@@ -37,9 +37,8 @@ static void amx_begin(void)
 	_tile_loadconfig(&config);
 }
 
-/* Terms of one step: x and ldx in bytes; w and, of two panels, next. Sums are in tiles 0 .. 3: rows by
- * panels.
- */
+/* Terms of one step: x and ldx in bytes; w and, of two panels, next. Sums are in tiles 0 .. 3,
+ * rows by panels. */
 INLINE void amx_step(bool tall, bool wide, const char *x, size_t ldx, const char *w, const char *next)
 {
 	_tile_loadd(4, x, ldx);

@@ -11,28 +11,26 @@ struct activation_work {
 	const struct arch *arch;
 	const struct ffn_state *s;
 	float *hidden;
-	size_t n;
 };
 
-static void activate_item(void *arg, size_t item, size_t thread)
+static void activate_part(void *arg, size_t begin, size_t end)
 {
 	const struct activation_work *w = arg;
 	const struct arch *a = w->arch;
-	size_t at = item * ACTIVATE_BLOCK, n = w->n - at < ACTIVATE_BLOCK ? w->n - at : ACTIVATE_BLOCK;
 
-	(void)thread;
 	if (a->gated)
-		gated_forward(a->activation, n, w->s->gate + at, w->s->up + at, w->hidden + at);
+		gated_forward(
+		        a->activation, end - begin, w->s->gate + begin, w->s->up + begin, w->hidden + begin);
 	else
-		activation_forward(a->activation, n, w->s->up + at, w->hidden + at);
+		activation_forward(a->activation, end - begin, w->s->up + begin, w->hidden + begin);
 }
 
 /* hidden (N,F) from what goes in. */
 static void activate(const struct pass *p, const struct ffn_state *s, float *hidden)
 {
-	struct activation_work w = {&p->m->arch, s, hidden, p->n_rows * p->m->arch.ffn_width};
+	struct activation_work w = {&p->m->arch, s, hidden};
 
-	crew_run(p->linear.crew, (w.n + ACTIVATE_BLOCK - 1) / ACTIVATE_BLOCK, activate_item, &w);
+	crew_run_parts(p->linear.crew, p->n_rows * p->m->arch.ffn_width, ACTIVATE_BLOCK, activate_part, &w);
 }
 
 static void ffn_branch(const struct pass *p, size_t layer, const struct ffn_state *s,
@@ -77,6 +75,18 @@ static bool ffn_branch_backward(
 const struct pass *block_rest(const struct pass *p, size_t layer)
 {
 	return p->rest && layer + 1 == p->stack->first_layer + p->stack->n_layers ? p->rest : p;
+}
+
+void pass_narrow(struct pass *p, struct rest_pass *rest, const size_t *rows, size_t n, void *context)
+{
+	rest->run = *p->runs;
+	rest->run.n_rows = n;
+	rest->pass = *p;
+	rest->pass.n_rows = n;
+	rest->pass.runs = &rest->run;
+	rest->pass.context = context;
+	p->rest = &rest->pass;
+	p->rest_rows = rows;
 }
 
 void block_forward(const struct pass *p, size_t layer, const struct block_state *s,

@@ -62,7 +62,7 @@ static void edit_rows(void *arg, size_t begin, size_t end)
 		if (w->s->raw.q)
 			rows_copy(end - begin, weights->qkv[i].w.n_out, raw + begin * ldraw, ldraw,
 			        y + begin * ld, ld);
-		adapter_forward_rows(w->p->runs, w->p->n_runs, site, begin, end, y, ld);
+		adapter_forward(w->p->runs, w->p->n_runs, site, begin, end, y, ld);
 	}
 }
 

@@ -111,7 +111,8 @@ void linears_forward(const struct linear_output *outputs, size_t n, const struct
 		n_items += s.items[i];
 	}
 	product_place(w->format, t->exact, n_rows, w->n_in, x, ldx, t->rows, &s.rows);
-	crew_run_parts(t->crew, n_rows, ROWS_PART, fill_rows, &s.rows);
+	if (s.rows.data != x)
+		crew_run_parts(t->crew, n_rows, ROWS_PART, fill_rows, &s.rows);
 	crew_run(t->crew, n_items, linears_item, &s);
 }
 
@@ -228,7 +229,7 @@ static void join_rows(void *arg, size_t begin, size_t end)
 
 	if (s->raw)
 		memcpy(s->raw + at, w->t->branch + at, n * sizeof(*s->raw));
-	adapter_forward_rows(p->runs, p->n_runs, w->site, begin, end, w->t->branch, C);
+	adapter_forward(p->runs, p->n_runs, w->site, begin, end, w->t->branch, C);
 	if (sum != s->x_in + at)
 		memcpy(sum, s->x_in + at, n * sizeof(*sum));
 	vec_add(n, sum, w->t->branch + at);
@@ -237,7 +238,7 @@ static void join_rows(void *arg, size_t begin, size_t end)
 		        from_row(s->rstd, begin));
 	if (s->stream)
 		memcpy(s->stream + at, x_out, n * sizeof(*x_out));
-	adapter_forward_rows(p->runs, p->n_runs, w->site + 1, begin, end, w->x_out, C);
+	adapter_forward(p->runs, p->n_runs, w->site + 1, begin, end, w->x_out, C);
 }
 
 void branch_join(const struct pass *p, const struct norm *norm, size_t site, const struct branch_state *s,

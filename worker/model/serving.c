@@ -255,25 +255,6 @@ static void logits_of(
 	linear_forward(&m->weights.head, &w->linear, n, x, m->arch.width, logits, m->arch.vocab_size);
 }
 
-/* A pass of one sequence, and what its last block goes on with. */
-struct rest_pass {
-	struct pass pass;
-	struct edit_run run;
-};
-
-/* Only n rows of p, `rows`, go on from its last attention. */
-static void rest_begin(struct pass *p, struct rest_pass *rest, const size_t *rows, size_t n, void *context)
-{
-	rest->run = *p->runs;
-	rest->run.n_rows = n;
-	rest->pass = *p;
-	rest->pass.n_rows = n;
-	rest->pass.runs = &rest->run;
-	rest->pass.context = context;
-	p->rest = &rest->pass;
-	p->rest_rows = rows;
-}
-
 enum err model_prefill(const struct model *m, struct serve_workspace *w, struct kv *kv, const int32_t *tokens,
         size_t n_rows, const struct edit_run *run, const size_t *logit_rows, size_t n_logits, float *logits)
 {
@@ -307,7 +288,7 @@ enum err model_prefill(const struct model *m, struct serve_workspace *w, struct 
 		w->positions[i] = kv->length + i;
 	for (size_t i = first; i < n_rows; i++)
 		w->rest_rows[i - first] = i;
-	rest_begin(&pass, &rest, w->rest_rows, n_rows - first, &asking);
+	pass_narrow(&pass, &rest, w->rest_rows, n_rows - first, &asking);
 	transformer_embed(&pass, tokens, w->x);
 	stack_run(&pass, w);
 	kv->length += n_rows;
@@ -384,7 +365,7 @@ static enum err encode(const struct model *m, struct serve_workspace *w, const i
 	asking = *packed;
 	asking.lengths = &one;
 	if (only_first)
-		rest_begin(pass, &rest, &first_row, one, &asking);
+		pass_narrow(pass, &rest, &first_row, one, &asking);
 	transformer_embed(pass, tokens, w->x);
 	stack_run(pass, w);
 	pass->rest = NULL;

@@ -35,8 +35,7 @@ struct step {
 	struct pass passes[ARCH_MAX_STACKS];
 	/* the rows that the last stack's last block goes on with */
 	struct packed rest_packed;
-	struct edit_run rest_run;
-	struct pass rest;
+	struct rest_pass rest;
 };
 
 static size_t tape_bytes(const struct model *m, const struct adapter_layout *layout,
@@ -276,14 +275,7 @@ static void rest_prepare(struct step *s)
 	}
 	s->rest_packed = *(struct packed *)p->context;
 	s->rest_packed.lengths = t->rest_lengths;
-	s->rest_run = *p->runs;
-	s->rest_run.n_rows = n;
-	s->rest = *p;
-	s->rest.n_rows = n;
-	s->rest.runs = &s->rest_run;
-	s->rest.context = &s->rest_packed;
-	p->rest = &s->rest;
-	p->rest_rows = t->rest_rows;
+	pass_narrow(p, &s->rest, t->rest_rows, n, &s->rest_packed);
 }
 
 /* Of the rows that went on, those that the head reads: labelled ones, or all. */
@@ -292,8 +284,8 @@ static size_t head_rows(const struct step *s)
 	size_t *rows = s->tape.label_rows, n = 0;
 
 	if (s->m->arch.family->kind == MODEL_ENCODER)
-		return s->rest.n_rows;
-	for (size_t i = 0; i < s->rest.n_rows; i++)
+		return s->rest.pass.n_rows;
+	for (size_t i = 0; i < s->rest.pass.n_rows; i++)
 		if (is_labelled(s->batch, batch_row(s, i)))
 			rows[n++] = i;
 	return n;
@@ -305,7 +297,7 @@ static void head_run(struct step *s)
 	size_t n = head_rows(s), most = s->tape.head_rows;
 
 	if (s->grads)
-		memset(s->tape.stacks[a->n_stacks - 1].dx, 0, s->rest.n_rows * a->width * sizeof(float));
+		memset(s->tape.stacks[a->n_stacks - 1].dx, 0, s->rest.pass.n_rows * a->width * sizeof(float));
 	for (size_t at = 0; at < n; at += most) {
 		size_t some = n - at < most ? n - at : most;
 

@@ -105,6 +105,12 @@ struct pass {
 	const size_t *rest_rows; /* (rest's N) which they are, ascending */
 };
 
+/* What a pass of a single run goes on with, and its run. */
+struct rest_pass {
+	struct pass pass;
+	struct edit_run run;
+};
+
 /* Scratch and results of the way back; a single run at strength 1. */
 struct block_grads {
 	float *d_hidden;     /* (N,F) scratch */
@@ -150,6 +156,9 @@ bool block_backward(const struct pass *p, size_t layer, const struct block_state
 void block_source(
         const struct pass *source, size_t layer, const float *memory, const struct attention_state *s);
 
+/* Let only n rows of p, `rows`, go on from its last block's first attention, under a context of their own;
+ * all of them borrowed. */
+void pass_narrow(struct pass *p, struct rest_pass *rest, const size_t *rows, size_t n, void *context);
 /* The pass that goes on from the first attention of a layer. */
 const struct pass *block_rest(const struct pass *p, size_t layer);
 /* The attention of a layer. */

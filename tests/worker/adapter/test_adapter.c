@@ -58,9 +58,9 @@ static void test_each_run_has_its_own_edit(void **state)
 		const float *scale = f.both_params + 2 * WIDTH, *bias = scale + WIDTH,
 		            *own = f.bias_params + WIDTH;
 
-		adapter_forward(runs, 6, SITE, edited, LD);
+		adapter_forward(runs, 6, SITE, 0, SIZE_MAX, edited, LD);
 		for (size_t t = 0; t < 7; t += 3)
-			adapter_forward_rows(runs, 6, SITE, t, t + 3 < 7 ? t + 3 : 7, pieces, LD);
+			adapter_forward(runs, 6, SITE, t, t + 3 < 7 ? t + 3 : 7, pieces, LD);
 		assert_same_bits(pieces, edited, 7 * LD, "some rows at a time");
 		for (size_t c = 0; c < WIDTH; c++) {
 			double s = (double)scale[c], b = (double)bias[c];
@@ -101,7 +101,7 @@ static void test_a_norm_stands_behind_scale_and_bias(void **state)
 
 		memcpy(h + 2 * LD, h, LD * sizeof(*h));
 		memcpy(edited + 2 * LD, h, LD * sizeof(*h));
-		adapter_forward(runs, 3, SITE, edited, LD);
+		adapter_forward(runs, 3, SITE, 0, SIZE_MAX, edited, LD);
 		for (size_t c = 0; c < WIDTH; c++)
 			mean += (y[c] = (double)h[c] * (double)scale[c] + (double)bias[c]) / WIDTH;
 		for (size_t c = 0; c < WIDTH; c++)
@@ -143,7 +143,7 @@ static void test_sites_not_edited_are_left_alone(void **state)
 	{
 		const struct edit_run run = {1, f.both, f.both_params, 1};
 
-		adapter_forward(&run, 1, 3, h, 3 * WIDTH);
+		adapter_forward(&run, 1, 3, 0, SIZE_MAX, h, 3 * WIDTH);
 		assert_same_bits(h, kept, 3 * WIDTH, "forward");
 		adapter_backward(&run, 3, h, 3 * WIDTH, kept, 3 * WIDTH, NULL);
 		assert_same_bits(h, kept, 3 * WIDTH, "backward");
@@ -166,9 +166,9 @@ static void test_company_does_not_show(void **state)
 		const struct edit_run runs[] = {{1, f.both, f.both_params, 0.7f},
 		        {1, f.bias, f.bias_params, 1}, {1, f.both, f.both_params, 1}};
 
-		adapter_forward(runs, 3, SITE, h, LD);
+		adapter_forward(runs, 3, SITE, 0, SIZE_MAX, h, LD);
 		for (size_t t = 0; t < 3; t++)
-			adapter_forward(&runs[t], 1, SITE, alone + t * LD, LD);
+			adapter_forward(&runs[t], 1, SITE, 0, SIZE_MAX, alone + t * LD, LD);
 	}
 	assert_same_bits(h, alone, 3 * LD, "alone");
 	free(h);
@@ -183,7 +183,7 @@ static double loss(
 	float *edited = copied_floats(h, T * LD);
 	double sum = 0;
 
-	adapter_forward(&run, 1, SITE, edited, LD);
+	adapter_forward(&run, 1, SITE, 0, SIZE_MAX, edited, LD);
 	for (size_t t = 0; t < T; t++)
 		for (size_t c = 0; c < WIDTH; c++)
 			sum += (double)dy[t * LD + c] * (double)edited[t * LD + c];

@@ -159,8 +159,8 @@ static void test_other_spellings_are_read_and_missing_parts_are_identity(void **
 	{
 		const struct edit_run run = {1, l, params, 1};
 
-		adapter_forward(&run, 1, 1, h, 2);
-		adapter_forward(&run, 1, 5, h + 2, 2);
+		adapter_forward(&run, 1, 1, 0, SIZE_MAX, h, 2);
+		adapter_forward(&run, 1, 5, 0, SIZE_MAX, h + 2, 2);
 	}
 	assert_true(h[0] == -10 && h[1] == 40 && h[2] == 31 && h[3] == 38);
 	adapter_layout_free(l);

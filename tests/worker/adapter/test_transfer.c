@@ -69,12 +69,12 @@ static void test_what_is_not_there_stays_as_it_was(void **state)
 	head.dense_w[0] = dense;
 	assert_int_equal(adapter_transfer(from, a, to, b), OK);
 	assert_true(head.dense_w[0] == dense);
-	adapter_forward(&run, 1, 5, h, WIDTH); /* the second layer's ffn */
+	adapter_forward(&run, 1, 5, 0, SIZE_MAX, h, WIDTH); /* the second layer's ffn */
 	for (size_t c = 0; c < WIDTH; c++)
 		assert_true(h[c] == 1 + 10 + (float)(WIDTH + c));
 	for (size_t c = 0; c < WIDTH; c++)
 		h[c] = 1;
-	adapter_forward(&run, 1, 4, h, WIDTH); /* its attention, which from does not edit */
+	adapter_forward(&run, 1, 4, 0, SIZE_MAX, h, WIDTH); /* its attention, which from does not edit */
 	assert_true(h[0] == 1);
 	adapter_layout_free(from);
 	adapter_layout_free(to);

@@ -196,7 +196,7 @@ static double sum_of(
 	/* Rows of zeros and ones come out as bias and scale + bias. */
 	for (size_t c = 0; c < width; c++)
 		h[width + c] = 1;
-	adapter_forward(&run, 1, site, h, width);
+	adapter_forward(&run, 1, site, 0, SIZE_MAX, h, width);
 	if (part == PART_BIAS && strstr(b->sites[site].name, "attn.c_attn"))
 		memset(h + width / 3, 0, width / 3 * sizeof(*h)); /* see is_noise() */
 	for (size_t c = 0; c < width; c++)
