@@ -5,6 +5,7 @@
 #include "api/job_terms.h"
 
 #include "api/wire.h"
+#include "core/hash.h"
 #include "core/mem.h"
 
 #include <pthread.h>
@@ -63,11 +64,9 @@ void job_terms_free(struct job_terms *c)
 
 static struct terms *set_of(struct job_terms *c, const char *job_id)
 {
-	uint64_t h = 14695981039346656037u; /* FNV-1a */
+	uint64_t h = hash_table(HASH_TABLE_BEGIN, job_id, strlen(job_id));
 
-	for (const char *p = job_id; *p; p++)
-		h = (h ^ (unsigned char)*p) * 1099511628211u;
-	return c->table[(h ^ h >> 32) % SETS];
+	return c->table[hash_table_end(h) % SETS];
 }
 
 /* The place of a job's terms, or the one of its set to be given up for them. */

@@ -2,6 +2,7 @@
  * fresh one is full too. */
 #include "api/rate.h"
 
+#include "core/hash.h"
 #include "core/mem.h"
 #include "storage/store.h"
 
@@ -61,11 +62,9 @@ void rate_free(struct rate *r)
 
 static struct account **chain_of(struct rate *r, const char *tenant_id)
 {
-	uint64_t h = 14695981039346656037u; /* FNV-1a */
+	uint64_t h = hash_table(HASH_TABLE_BEGIN, tenant_id, strlen(tenant_id));
 
-	for (const char *p = tenant_id; *p; p++)
-		h = (h ^ (unsigned char)*p) * 1099511628211u;
-	return &r->chains[(h ^ h >> 32) % CHAINS];
+	return &r->chains[hash_table_end(h) % CHAINS];
 }
 
 /* Fill up to now. A budget that has changed keeps what is there, as far as it fits. */

@@ -6,6 +6,7 @@
 #include "worker/registry.h"
 
 #include "core/clock.h"
+#include "core/hash.h"
 #include "core/mem.h"
 #include "worker/version.h"
 
@@ -96,17 +97,10 @@ static size_t stem_length(const char *name)
 
 static struct bucket *bucket_of(struct registry *r, const char *tenant_id, const char *name)
 {
-	uint64_t h = 14695981039346656037u; /* FNV-1a over tenant, NUL, stem */
-	const char *end = name + stem_length(name);
+	uint64_t h = hash_table(HASH_TABLE_BEGIN, tenant_id, strlen(tenant_id) + 1); /* tenant, NUL, stem */
 
-	for (const char *p = tenant_id;; p++) {
-		h = (h ^ (unsigned char)*p) * 1099511628211u;
-		if (!*p)
-			break;
-	}
-	for (const char *p = name; p < end; p++)
-		h = (h ^ (unsigned char)*p) * 1099511628211u;
-	return &r->buckets[(h ^ h >> 32) & (r->n_buckets - 1)];
+	h = hash_table(h, name, stem_length(name));
+	return &r->buckets[hash_table_end(h) & (r->n_buckets - 1)];
 }
 
 static struct version *find(struct registry *r, const char *tenant_id, const char *name)

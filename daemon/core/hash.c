@@ -40,6 +40,20 @@ void hash_hex(const uint8_t digest[HASH_BYTES], char out[HASH_HEX_SIZE])
 	out[HASH_HEX_SIZE - 1] = '\0';
 }
 
+uint64_t hash_table(uint64_t h, const void *p, size_t n)
+{
+	const unsigned char *bytes = p;
+
+	for (size_t i = 0; i < n; i++)
+		h = (h ^ bytes[i]) * UINT64_C(1099511628211);
+	return h;
+}
+
+uint64_t hash_table_end(uint64_t h)
+{
+	return h ^ h >> 32;
+}
+
 enum err random_bytes(void *p, size_t n)
 {
 	char *at = p;
