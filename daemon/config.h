@@ -30,7 +30,7 @@ struct config {
 
 	int64_t weights; /* enum matrix_format */
 	bool train_bf16;
-	int64_t port;    /* 0 = any free one */
+	int64_t port; /* 0 = any free one */
 	bool no_auth;
 	bool webhook_private;
 	int64_t train_threads; /* 0 = the worker's own choice, as for the next seven */

@@ -9,7 +9,7 @@ static const struct {
 	const char *text;
 } err_table[] = {
 #define X(name, text) {#name, text},
-	ERR_LIST(X)
+        ERR_LIST(X)
 #undef X
 };
 

@@ -11,25 +11,25 @@
 #include <stdarg.h>
 
 /* X(name, the default words) */
-#define ERR_LIST(X)                                                                                           \
-	X(OK, "ok")                                                                                           \
-	X(ERR_MEM, "out of memory")                                                                           \
-	X(ERR_IO, "input/output failed")                                                                      \
-	X(ERR_DB, "the store failed")                                                                         \
-	X(ERR_INVALID, "invalid input")                                                                       \
-	X(ERR_FORMAT, "malformed file")                                                                       \
-	X(ERR_UNSUPPORTED, "not supported")                                                                   \
-	X(ERR_NOT_FOUND, "not found")                                                                         \
-	X(ERR_EXISTS, "exists already")                                                                       \
-	X(ERR_EMPTY, "nothing there")                                                                         \
-	X(ERR_STATE, "not possible in this state")                                                            \
-	X(ERR_AUTH, "not authenticated")                                                                      \
-	X(ERR_FORBIDDEN, "not allowed")                                                                       \
-	X(ERR_MISMATCH, "does not fit the base model")                                                        \
-	X(ERR_TOO_LARGE, "too large")                                                                         \
-	X(ERR_TOO_LONG, "longer than the context")                                                            \
-	X(ERR_LIMIT, "a limit is reached")                                                                    \
-	X(ERR_BUSY, "busy, try again later")                                                                  \
+#define ERR_LIST(X)                                                                                          \
+	X(OK, "ok")                                                                                          \
+	X(ERR_MEM, "out of memory")                                                                          \
+	X(ERR_IO, "input/output failed")                                                                     \
+	X(ERR_DB, "the store failed")                                                                        \
+	X(ERR_INVALID, "invalid input")                                                                      \
+	X(ERR_FORMAT, "malformed file")                                                                      \
+	X(ERR_UNSUPPORTED, "not supported")                                                                  \
+	X(ERR_NOT_FOUND, "not found")                                                                        \
+	X(ERR_EXISTS, "exists already")                                                                      \
+	X(ERR_EMPTY, "nothing there")                                                                        \
+	X(ERR_STATE, "not possible in this state")                                                           \
+	X(ERR_AUTH, "not authenticated")                                                                     \
+	X(ERR_FORBIDDEN, "not allowed")                                                                      \
+	X(ERR_MISMATCH, "does not fit the base model")                                                       \
+	X(ERR_TOO_LARGE, "too large")                                                                        \
+	X(ERR_TOO_LONG, "longer than the context")                                                           \
+	X(ERR_LIMIT, "a limit is reached")                                                                   \
+	X(ERR_BUSY, "busy, try again later")                                                                 \
 	X(ERR_CANCELLED, "cancelled")
 
 enum err {
@@ -56,7 +56,7 @@ __attribute__((format(printf, 3, 4))) enum err why_set(struct why *w, enum err e
 
 /* As why_set, and name the parameter at fault. */
 __attribute__((format(printf, 4, 5))) enum err why_param(
-	struct why *w, enum err e, const char *param, const char *fmt, ...);
+        struct why *w, enum err e, const char *param, const char *fmt, ...);
 
 /* Put the formatted text before what w already says: how a caller adds the file to a parser's reason. */
 __attribute__((format(printf, 2, 3))) void why_prefix(struct why *w, const char *fmt, ...);

@@ -78,8 +78,7 @@ static void test_refusals_name_the_field(void **state)
 	expect_refusal(DETOKENIZE, "{\"model\":\"base\"}", 400, "tokens");
 	expect_refusal(DETOKENIZE, "{\"tokens\":[1,259]}", 400, "tokens");
 	expect_refusal(DETOKENIZE, "{\"tokens\":\"1\"}", 400, "tokens");
-	expect_refusal(
-	        DETOKENIZE, "{\"tokens\":[72],\"skip_special_tokens\":1}", 400, "skip_special_tokens");
+	expect_refusal(DETOKENIZE, "{\"tokens\":[72],\"skip_special_tokens\":1}", 400, "skip_special_tokens");
 }
 
 int main(void)

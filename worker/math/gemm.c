@@ -8,6 +8,11 @@
 /* Columns of C at a time. */
 #define COLUMNS ((size_t)2 * MATRIX_PANEL)
 
+static size_t smaller(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
 /* A panel (K, MATRIX_PANEL) of B (K,N), n <= MATRIX_PANEL. */
 static void panel_of_columns(size_t n, size_t K, const float *B, size_t ldb, float *panel)
 {
@@ -21,6 +26,18 @@ static void panel_of_columns(size_t n, size_t K, const float *B, size_t ldb, flo
 	}
 }
 
+void gemm_pack_rows(size_t N, size_t K, const float *B, size_t ldb, float *panels)
+{
+	for (size_t n = 0; n < N; n += MATRIX_PANEL, panels += K * MATRIX_PANEL)
+		simd()->panel_of_rows(smaller(MATRIX_PANEL, N - n), K, B + n * ldb, ldb, panels);
+}
+
+void gemm_pack_columns(size_t N, size_t K, const float *B, size_t ldb, float *panels)
+{
+	for (size_t n = 0; n < N; n += MATRIX_PANEL, panels += K * MATRIX_PANEL)
+		panel_of_columns(smaller(MATRIX_PANEL, N - n), K, B + n, ldb, panels);
+}
+
 static void zero_rows(size_t M, size_t N, float *C, size_t ldc)
 {
 	for (size_t m = 0; m < M; m++)
@@ -32,31 +49,22 @@ static void product(bool a_turned, bool b_turned, size_t M, size_t N, size_t K, 
 {
 	_Alignas(64) float panels[PRODUCT_BLOCK * COLUMNS];
 	size_t block = product_block(K);
-	struct product_call c = {.M = M,
-	        .ldx = lda,
-	        .turned = a_turned,
-	        .w = panels,
-	        .panel = PRODUCT_BLOCK * MATRIX_PANEL * sizeof(float),
-	        .ldy = ldc};
+	struct product_call c = {.M = M, .ldx = lda, .turned = a_turned, .w = panels, .ldy = ldc};
 
 	if (!K && beta == 0)
 		zero_rows(M, N, C, ldc);
 	for (size_t k = 0; M && k < K; k += block) {
-		c.K = c.block = K - k < block ? K - k : block;
+		c.K = c.block = smaller(block, K - k);
+		c.panel = c.K * MATRIX_PANEL * sizeof(float);
 		c.x = A + (a_turned ? k * lda : k);
 		c.add = beta != 0 || k > 0;
 		for (size_t n = 0; n < N; n += COLUMNS) {
-			c.N = N - n < COLUMNS ? N - n : COLUMNS;
+			c.N = smaller(COLUMNS, N - n);
 			c.y = C + n;
-			for (size_t i = 0; i < c.N; i += MATRIX_PANEL) {
-				size_t some = c.N - i < MATRIX_PANEL ? c.N - i : MATRIX_PANEL;
-				float *panel = panels + i * PRODUCT_BLOCK;
-
-				if (b_turned)
-					simd()->panel_of_rows(some, c.K, B + (n + i) * ldb + k, ldb, panel);
-				else
-					panel_of_columns(some, c.K, B + k * ldb + n + i, ldb, panel);
-			}
+			if (b_turned)
+				gemm_pack_rows(c.N, c.K, B + n * ldb + k, ldb, panels);
+			else
+				gemm_pack_columns(c.N, c.K, B + k * ldb + n, ldb, panels);
 			simd()->product_f32(&c);
 		}
 	}

@@ -20,4 +20,11 @@ void gemm_nn(size_t M, size_t N, size_t K, const float *A, size_t lda, const flo
 void gemm_tn(size_t M, size_t N, size_t K, const float *A, size_t lda, const float *B, size_t ldb, float beta,
         float *C, size_t ldc);
 
+/* B as products read it, for one that serves several: panels of MATRIX_PANEL columns of C, (K, MATRIX_PANEL)
+ * and zeros beyond N, one behind the other. panels: (N rounded up to MATRIX_PANEL) * K floats. */
+/* Of B (N,K), for A B^T. */
+void gemm_pack_rows(size_t N, size_t K, const float *B, size_t ldb, float *panels);
+/* Of B (K,N), for A B and A^T B. */
+void gemm_pack_columns(size_t N, size_t K, const float *B, size_t ldb, float *panels);
+
 #endif

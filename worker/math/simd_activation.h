@@ -15,7 +15,7 @@ static inline __attribute__((always_inline)) vf activation_value(enum activation
 		return x * s;
 	case ACT_GELU_TANH: /* (1 + tanh(u)) / 2 is the logistic function of 2u, u = sqrt(2/pi) (x + 0.044715
 	                       x^3) */
-		near = vf_clamp(x, 12); /* beyond, both tails are 0; x^3 would overflow */
+		near = vf_clamp(x, -12, 12); /* beyond, both tails are 0; x^3 would overflow */
 		inner = vf_madd(near * near, vf_set(0.0713548163f), vf_set(1.59576912f));
 		s = vf_sigmoid(near * inner, &c);
 		inner = vf_madd(near * near, vf_set(0.2140644488f), vf_set(1.59576912f));

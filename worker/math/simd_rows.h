@@ -26,27 +26,36 @@ static float max_of(size_t n, const float *x)
 	return best;
 }
 
+static inline __attribute__((always_inline)) vf exp_store(vf x, float shift, float *y, bool store)
+{
+	vf e = vf_exp(x - vf_set(shift));
+
+	if (store)
+		vf_store(y, e);
+	return e;
+}
+
 static inline __attribute__((always_inline)) double exp_sum_loop(
         size_t n, const float *x, float shift, float *y, bool store)
 {
 	double total = 0;
 
 	for (size_t i = 0; i < n; i += EXP_CHUNK) {
-		size_t some = n - i < EXP_CHUNK ? n - i : EXP_CHUNK;
+		size_t end = n - i < EXP_CHUNK ? n : i + EXP_CHUNK, at = i;
 		struct lanes16 sum = {0};
 
-		for (size_t j = 0; j < some; j += 16)
-			for (size_t l = 0; l < 16 && j + l < some; l += LANES) {
-				size_t at = i + j + l, left = some - j - l;
-				vf e = vf_exp((left < LANES ? vf_load_part(x + at, left) : vf_load(x + at)) -
-				              vf_set(shift));
+		for (; at + 16 <= end; at += 16)
+#pragma GCC unroll 4
+			for (size_t l = 0; l < 16; l += LANES)
+				sum.v[l / LANES] += exp_store(vf_load(x + at + l), shift, y + at + l, store);
+		for (size_t l = 0; at < end; at += LANES, l++) {
+			size_t left = end - at < LANES ? end - at : LANES;
+			vf e = vf_exp(vf_load_part(x + at, left) - vf_set(shift));
 
-				if (store && left < LANES)
-					vf_store_part(y + at, e, left);
-				else if (store)
-					vf_store(y + at, e);
-				sum.v[l / LANES] += left < LANES ? vf_first(e, left) : e;
-			}
+			if (store)
+				vf_store_part(y + at, e, left);
+			sum.v[l] += vf_first(e, left);
+		}
 		total += (double)lanes16_sum(sum);
 	}
 	return total;

@@ -97,17 +97,34 @@ static inline vf vf_select(vi mask, vf a, vf b)
 	return (vf)((mask & (vi)a) | (~mask & (vi)b));
 }
 
-/* The larger; b where a is NaN. */
+/* The larger; b where one is NaN. */
 static inline vf vf_max(vf a, vf b)
 {
+#if LANES == 16
+	return _mm512_max_ps(a, b);
+#elif LANES == 8
+	return _mm256_max_ps(a, b);
+#else
 	return vf_select(a > b, a, b);
+#endif
 }
 
-/* x moved into [-limit, limit]; NaN stays NaN. */
-static inline vf vf_clamp(vf x, float limit)
+/* The smaller; b where one is NaN. */
+static inline vf vf_min(vf a, vf b)
 {
-	x = vf_select(x > vf_set(limit), vf_set(limit), x);
-	return vf_select(x < vf_set(-limit), vf_set(-limit), x);
+#if LANES == 16
+	return _mm512_min_ps(a, b);
+#elif LANES == 8
+	return _mm256_min_ps(a, b);
+#else
+	return vf_select(a < b, a, b);
+#endif
+}
+
+/* x moved into [low, high]; NaN stays NaN. */
+static inline vf vf_clamp(vf x, float low, float high)
+{
+	return vf_max(vf_set(low), vf_min(vf_set(high), x));
 }
 
 static inline vf vf_abs(vf x)
@@ -166,8 +183,7 @@ static inline vf vf_exp2part(vf x, vf low)
 	vf k, r, p;
 	vi whole, half;
 
-	x = vf_select(x > vf_set(89), vf_set(89), x);
-	x = vf_select(x < vf_set(-110), vf_set(-110), x);
+	x = vf_clamp(x, -110, 89);
 	k = vf_madd(x, vf_set(1.44269504f), magic);
 	whole = (vi)k - (vi)magic;
 	k -= magic;
@@ -219,7 +235,7 @@ static inline vf vf_sigmoid(vf x, vf *complement)
  * t = 3/(3 + a), R adding at most 1.2e-9 relative for 0 <= a <= 15, beyond which all of it is 0. */
 static inline vf vf_phi(vf x, vf *density)
 {
-	vf a = vf_abs(vf_clamp(x, 20));
+	vf a = vf_abs(vf_clamp(x, -20, 20));
 	vf high = (vf)((vi)a & vi_set(~0xfff)); /* 12 bits: the square is exact */
 	vf e = vf_exp2part(high * high * vf_set(-0.5f), (a - high) * (a + high) * vf_set(-0.5f));
 	vf t = vf_set(3) / (vf_set(3) + a);

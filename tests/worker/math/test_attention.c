@@ -218,7 +218,7 @@ static const struct attention biased_causal = {
 static void forward_cases(void)
 {
 	static const size_t shapes[][2] = {{1, 1}, {1, 2}, {1, 130}, {1, 300}, {2, 2}, {3, 40}, {17, 17},
-	        {64, 64}, {65, 65}, {66, 140}, {130, 131}};
+	        {48, 48}, {49, 49}, {66, 140}, {192, 193}, {200, 390}};
 
 	for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
 		size_t T = shapes[i][0], S = shapes[i][1];
@@ -280,7 +280,8 @@ static void check_paged(const struct attention *a, size_t T, size_t S, bool with
 
 static void paged_cases(void)
 {
-	static const size_t shapes[][2] = {{1, 1}, {1, 16}, {1, 17}, {1, 131}, {1, 300}, {3, 40}, {66, 140}};
+	static const size_t shapes[][2] = {
+	        {1, 1}, {1, 16}, {1, 17}, {1, 131}, {1, 300}, {3, 40}, {66, 140}, {195, 390}};
 
 	for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
 		check_paged(&causal, shapes[i][0], shapes[i][1], false);
@@ -304,6 +305,7 @@ static void backward_cases(void)
 	check_backward(&grouped, 70, 70, false);
 	check_backward(&windowed, 40, 40, false);
 	check_backward(&windowed, 66, 140, false);
+	check_backward(&windowed, 210, 211, false);
 	check_backward(&biased, 21, 17, true);
 	check_backward(&biased_causal, 30, 30, true);
 }
@@ -347,6 +349,46 @@ static void test_bits_do_not_depend_on_where_rows_lie(void **state)
 	at_every_level(moved);
 }
 
+/* Queries in parts of 2 rows or more, each with the keys before its end, and all at once. */
+static void check_parts(const struct attention *a, size_t T, bool with_bias)
+{
+	static const size_t parts[] = {2, 47, 48, 49, 95, 193};
+	struct fixture f;
+	size_t end;
+	float *o;
+
+	fixture_init(&f, a, T, T, with_bias);
+	o = filled_floats(T * f.ldo, 9);
+	attention_forward(&f.a, T, T, f.q, f.ldq, f.k, f.ldk, f.v, f.ldv, f.o, f.ldo, NULL, f.scratch);
+	for (size_t begin = 0, i = 0; begin < T; begin = end, i++) {
+		end = begin + parts[i % (sizeof(parts) / sizeof(parts[0]))];
+		end = end + 1 < T ? end : T;
+		attention_forward(&f.a, end - begin, end, f.q + begin * f.ldq, f.ldq, f.k, f.ldk, f.v, f.ldv,
+		        o + begin * f.ldo, f.ldo, NULL, f.scratch);
+	}
+	assert_same_bits(f.o, o, T * f.ldo, "parts");
+	free(o);
+	fixture_fini(&f);
+}
+
+static void parts_cases(void)
+{
+	struct attention far = windowed;
+
+	far.window = 210;
+	check_parts(&causal, 460, false);
+	check_parts(&grouped, 193, false);
+	check_parts(&windowed, 250, false);
+	check_parts(&far, 500, false);
+	check_parts(&biased_causal, 200, true);
+}
+
+static void test_bits_do_not_depend_on_which_queries_come_together(void **state)
+{
+	(void)state;
+	at_every_level(parts_cases);
+}
+
 /* Scores of several hundred must neither overflow nor lose the row. */
 static void steep(void)
 {
@@ -377,6 +419,7 @@ int main(void)
 	        cmocka_unit_test(test_pages_show_in_no_bit),
 	        cmocka_unit_test(test_gradients_match_finite_differences),
 	        cmocka_unit_test(test_bits_do_not_depend_on_where_rows_lie),
+	        cmocka_unit_test(test_bits_do_not_depend_on_which_queries_come_together),
 	        cmocka_unit_test(test_steep_scores_stay_finite),
 	};
 
