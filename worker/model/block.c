@@ -33,8 +33,9 @@ static void activate(const struct pass *p, const struct ffn_state *s, float *hid
 	crew_run_parts(p->linear.crew, p->n_rows * p->m->arch.ffn_width, ACTIVATE_BLOCK, activate_part, &w);
 }
 
-static void ffn_branch(const struct pass *p, size_t layer, const struct ffn_state *s,
-        const struct block_scratch *t, float *x_out)
+/* Its output into t->branch. */
+static void ffn_output(
+        const struct pass *p, size_t layer, const struct ffn_state *s, const struct block_scratch *t)
 {
 	const struct arch *a = &p->m->arch;
 	const struct ffn_weights *w = &p->m->weights.layers[layer].ffn;
@@ -45,7 +46,6 @@ static void ffn_branch(const struct pass *p, size_t layer, const struct ffn_stat
 	        a->gated ? 2 : 1, &p->linear, N, x, C);
 	activate(p, s, t->hidden);
 	linear_forward(&w->down, &p->linear, N, t->hidden, F, t->branch, C);
-	branch_join(p, &w->norm, arch_site(a, layer, MODULE_FFN_DOWN), &s->branch, t, x_out);
 }
 
 static bool ffn_branch_backward(
@@ -89,8 +89,8 @@ void pass_narrow(struct pass *p, struct rest_pass *rest, const size_t *rows, siz
 	p->rest_rows = rows;
 }
 
-void block_forward(const struct pass *p, size_t layer, const struct block_state *s,
-        const struct block_scratch *t, float *x_out)
+void block_outputs(
+        const struct pass *p, size_t layer, const struct block_state *s, const struct block_scratch *t)
 {
 	const struct attention_state *self = &s->attn[ATTENTION_SELF], *cross = &s->attn[ATTENTION_CROSS];
 	const struct pass *rest = block_rest(p, layer);
@@ -99,7 +99,23 @@ void block_forward(const struct pass *p, size_t layer, const struct block_state 
 	        p, layer, ATTENTION_SELF, self, t, p->stack->cross ? cross->branch.x_in : s->ffn.branch.x_in);
 	if (p->stack->cross)
 		attention_branch(rest, layer, ATTENTION_CROSS, cross, t, s->ffn.branch.x_in);
-	ffn_branch(rest, layer, &s->ffn, t, x_out);
+	ffn_output(rest, layer, &s->ffn, t);
+}
+
+void block_join(const struct pass *p, size_t layer, const struct block_state *s,
+        const struct block_scratch *t, float *x_out)
+{
+	const struct model *m = p->m;
+
+	branch_join(block_rest(p, layer), &m->weights.layers[layer].ffn.norm,
+	        arch_site(&m->arch, layer, MODULE_FFN_DOWN), &s->ffn.branch, t, x_out);
+}
+
+void block_forward(const struct pass *p, size_t layer, const struct block_state *s,
+        const struct block_scratch *t, float *x_out)
+{
+	block_outputs(p, layer, s, t);
+	block_join(p, layer, s, t, x_out);
 }
 
 bool block_backward(const struct pass *p, size_t layer, const struct block_state *s,

@@ -93,7 +93,17 @@ struct train_batch {
 	float dropout;          /* in the head, 0 .. below 1 */
 	uint64_t dropout_seed;  /* which of the head's inputs are dropped; the same seed, the same ones */
 	float *outputs;         /* (n_seqs, head labels) written, or NULL */
+
+	/* Where the sequences' stems are, (length, model_stem_floats()) each, seq2seq: of their sources;
+	 * NULL: nowhere. They are written, or, where they are known from another call, read instead of
+	 * computed, to the same bits. */
+	float *const *stems; /* (n_seqs) */
+	bool stems_known;
 };
+
+/* The stem of a row is what it is before the first edit of a layout. Its floats; 0: to keep it gains nothing.
+ */
+size_t model_stem_floats(const struct model *m, const struct adapter_layout *layout);
 
 /* Sums over a batch; divided by nobody. */
 struct train_sums {

@@ -7,6 +7,7 @@
 #include "worker/math/loss.h"
 #include "worker/model/class_head.h"
 #include "worker/model/packed.h"
+#include "worker/model/stem.h"
 #include "worker/model/tape.h"
 
 #include <math.h>
@@ -33,6 +34,9 @@ struct step {
 	struct packed packed[ARCH_MAX_STACKS];
 	struct edit_run runs[ARCH_MAX_STACKS];
 	struct pass passes[ARCH_MAX_STACKS];
+	/* of the first stack, unless n_floats is 0 */
+	struct stem stem;
+	struct stem_rows stem_rows;
 	/* the rows that the last stack's last block goes on with */
 	struct packed rest_packed;
 	struct rest_pass rest;
@@ -338,19 +342,64 @@ static void pass_prepare(struct step *s, size_t k)
 	packed_positions(&s->packed[k], t->positions);
 }
 
-static void stack_forward(struct step *s, size_t k)
+/* The stream that enters layer i of stack k, or leaves its last one. */
+static float *stream_at(const struct step *s, size_t k, size_t i)
+{
+	const struct stack *stack = s->passes[k].stack;
+	const struct tape *t = &s->tape;
+
+	return i < stack->first_layer + stack->n_layers ? t->layers[i].attn[ATTENTION_SELF].branch.x_in
+	                                                : t->stacks[k].x;
+}
+
+static bool stem_begins(const struct step *s, size_t k, size_t i)
+{
+	return k == 0 && s->stem.n_floats && i == s->stem.layer;
+}
+
+static void stem_pass(const struct step *s, size_t at, float *x)
+{
+	size_t C = s->m->arch.width;
+
+	if (s->batch->stems_known)
+		stem_recall(&s->stem, &s->stem_rows, at, C, x);
+	else
+		stem_keep(&s->stem, &s->stem_rows, at, C, x);
+}
+
+static void layer_forward(const struct step *s, size_t k, size_t i, float *x_out)
 {
 	const struct pass *p = &s->passes[k];
 	const struct tape *t = &s->tape;
+	const struct block_state *state = &t->layers[i];
+	bool joins = stem_begins(s, k, i) && s->stem.joins;
+
+	if (!joins || !s->batch->stems_known)
+		block_outputs(p, i, state, &t->scratch);
+	if (joins) {
+		stem_pass(s, 0, state->ffn.branch.x_in);
+		stem_pass(s, s->m->arch.width, t->scratch.branch);
+	}
+	block_join(p, i, state, &t->scratch, x_out);
+}
+
+static void stack_forward(struct step *s, size_t k)
+{
+	const struct pass *p = &s->passes[k];
 	const int32_t *tokens = k + 1 < s->m->arch.n_stacks ? s->batch->source_tokens : s->batch->tokens;
 	size_t begin = p->stack->first_layer, end = begin + p->stack->n_layers;
+	bool known = k == 0 && s->stem.n_floats && s->batch->stems_known;
 
 	if (p->segments)
-		packed_segments(&s->packed[k], tokens, t->stacks[k].segments);
-	transformer_embed(p, tokens, t->layers[begin].attn[ATTENTION_SELF].branch.x_in);
-	for (size_t i = begin; i < end; i++)
-		block_forward(p, i, &t->layers[i], &t->scratch,
-		        i + 1 < end ? t->layers[i + 1].attn[ATTENTION_SELF].branch.x_in : t->stacks[k].x);
+		packed_segments(&s->packed[k], tokens, s->tape.stacks[k].segments);
+	if (!known)
+		transformer_embed(p, tokens, stream_at(s, k, begin));
+	for (size_t i = known ? s->stem.layer : begin; i <= end; i++) {
+		if (stem_begins(s, k, i) && !s->stem.joins)
+			stem_pass(s, 0, stream_at(s, k, i));
+		if (i < end)
+			layer_forward(s, k, i, stream_at(s, k, i + 1));
+	}
 }
 
 static void forward_run(struct step *s)
@@ -361,6 +410,10 @@ static void forward_run(struct step *s)
 	for (size_t k = 0; k < n; k++)
 		pass_prepare(s, k);
 	rest_prepare(s);
+	if (s->batch->stems) {
+		s->stem = stem_of(&s->m->arch, s->layout);
+		s->stem_rows = (struct stem_rows){s->packed[0].n_seqs, s->packed[0].lengths, s->batch->stems};
+	}
 	for (size_t k = 0; k < n; k++) {
 		stack_forward(s, k);
 		if (k + 1 < n)
@@ -380,7 +433,7 @@ static void stack_backward(struct step *s, size_t k, struct block_grads *g)
 	for (size_t i = end; i-- > stack->first_layer;) {
 		/* the state of the last one is still there; where its stream went, nobody looks again */
 		if (t->sparse && i + 1 < end)
-			block_forward(&s->passes[k], i, &t->layers[i], &t->scratch, t->stacks[k].x);
+			layer_forward(s, k, i, t->stacks[k].x);
 		if (!block_backward(&s->passes[k], i, &t->layers[i], g, t->stacks[k].dx))
 			return;
 	}

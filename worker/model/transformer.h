@@ -148,6 +148,12 @@ void transformer_final_norm_backward(const struct model *m, const struct stack *
  * the next one's x_in; all of them and x_out may be the same. */
 void block_forward(const struct pass *p, size_t layer, const struct block_state *s,
         const struct block_scratch *t, float *x_out);
+/* The same in two steps: up to the output of the feed-forward module, in t->branch, and on from there, with
+ * no more of the state than s->ffn.branch.x_in. */
+void block_outputs(
+        const struct pass *p, size_t layer, const struct block_state *s, const struct block_scratch *t);
+void block_join(const struct pass *p, size_t layer, const struct block_state *s,
+        const struct block_scratch *t, float *x_out);
 /* dx (N,C), the gradient of the stream leaving the block, becomes that of the stream entering it, unless the
  * floor comes first: then false, and dx is spent. */
 bool block_backward(const struct pass *p, size_t layer, const struct block_state *s,
