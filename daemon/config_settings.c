@@ -66,9 +66,10 @@ static const struct setting settings[] = {
                 "the processor multiplies bf16 fast (AMD from Zen 4 on, Intel with AMX): faster,\n"
                 "less exact."},
         {"train-memory", "BYTES", SETTING_BYTES, AT(train_bytes), 0, MAX_BYTES, train_group,
-                "Memory that training should take beside the base. What needs more is computed\n"
-                "twice instead of kept, half as slow again, to the same bytes. Default: 0, a\n"
-                "quarter of what is available at start."},
+                "Memory that training should take beside the base. A quarter of it may keep, from\n"
+                "one epoch to the next, what rows are before the first edit. Of the rest, what\n"
+                "needs more is computed twice instead of kept, half as slow again, to the same\n"
+                "bytes. Default: 0, a quarter of what is available at start."},
         {"max-running-jobs", "N", SETTING_COUNT, AT(max_running_jobs), 0, MAX_COUNT, train_group,
                 "Jobs trained side by side. Default: 0, four per training thread."},
         {"checkpoint-every", "STEPS", SETTING_COUNT, AT(checkpoint_every), 0, MAX_COUNT, train_group,

@@ -112,8 +112,11 @@ static void log_base(const struct lifecycle *l)
 	        stats.n_train_threads, stats.n_serve_threads, stats.kernels, stats.weights,
 	        (unsigned long long)info->weight_bytes);
 	worker_memory(l->worker, &memory);
-	log_info("memory", "kv_bytes=%zu train_bytes=%zu train_tokens_kept=%zu train_tokens_recomputed=%zu",
-	        memory.kv_bytes, memory.train_bytes, memory.train_tokens, memory.train_tokens_sparse);
+	log_info("memory",
+	        "kv_bytes=%zu train_bytes=%zu stem_bytes=%zu train_tokens_kept=%zu "
+	        "train_tokens_recomputed=%zu",
+	        memory.kv_bytes, memory.train_bytes, memory.stem_bytes, memory.train_tokens,
+	        memory.train_tokens_sparse);
 }
 
 static enum err open_worker(struct lifecycle *l, struct why *why)

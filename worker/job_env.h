@@ -5,6 +5,7 @@
 #define REDD_WORKER_JOB_ENV_H
 
 #include "storage/store.h"
+#include "worker/budget.h"
 #include "worker/live.h"
 #include "worker/model/model.h"
 #include "worker/registry.h"
@@ -20,6 +21,7 @@ struct job_env {
 	struct live *live; /* may be NULL */
 	const char *base_name;
 	size_t checkpoint_every; /* steps */
+	struct budget *stems;    /* for train_keep_stems(); may be NULL */
 	/* Called when a job's events or status changed; may be NULL. */
 	void (*on_job)(void *arg, const char *job_id);
 	void *on_job_arg;

@@ -26,6 +26,7 @@ struct runner {
 	struct job_data data;   /* owned */
 	struct train_run *run;  /* owned */
 	struct live_seat *live; /* owned; NULL = nobody can look on */
+	size_t stem_bytes;      /* taken of the budget */
 
 	enum train_phase phase; /* begun, or TRAIN_DONE */
 	struct train_step last_step;
@@ -77,6 +78,17 @@ static enum err resume(struct runner *r, struct why *why)
 	return e;
 }
 
+/* Where there is room for all of it. */
+static enum err keep_stems(struct runner *r)
+{
+	size_t n = train_stem_bytes(r->run);
+
+	if (n == 0 || !r->env->stems || !budget_take(r->env->stems, n))
+		return OK;
+	r->stem_bytes = n;
+	return train_keep_stems(r->run);
+}
+
 enum err runner_new(const struct job_env *env, const struct job *job, struct runner **out, struct why *why)
 {
 	struct runner *r = mem_calloc(1, sizeof(*r));
@@ -98,6 +110,8 @@ enum err runner_new(const struct job_env *env, const struct job *job, struct run
 	if (e == OK)
 		e = train_run_new(env->model, r->data.layout, r->data.start, &r->data.train,
 		        r->data.has_valid ? &r->data.valid : NULL, &r->spec.train, &r->run, why);
+	if (e == OK)
+		e = keep_stems(r);
 	if (e == OK)
 		e = resume(r, why);
 	if (e == OK)
@@ -126,6 +140,8 @@ void runner_free(struct runner *r)
 		return;
 	live_end(r->live);
 	train_run_free(r->run);
+	if (r->stem_bytes)
+		budget_give(r->env->stems, r->stem_bytes);
 	job_data_fini(&r->data);
 	mem_free(r);
 }

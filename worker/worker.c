@@ -22,6 +22,8 @@
 #define BASE_NAME_SIZE 97
 #define DEFAULT_JOBS_PER_THREAD 4
 #define DEFAULT_CHECKPOINT_EVERY 50
+/* The part of the memory of training that stems may take. */
+#define STEM_PART 4
 #define DEFAULT_MAX_BATCH 64
 #define DEFAULT_MAX_QUEUE 1024
 /* Long enough for products to run well, short enough that decode steps between two chunks come soon. */
@@ -41,6 +43,7 @@ struct worker {
 	struct registry *registry; /* owned */
 	struct live *live;         /* owned */
 	struct job_env env;
+	struct budget stems; /* of the memory of training */
 	struct pool *pool;   /* owned; between start and stop */
 	struct serve *serve; /* owned; between start and stop */
 };
@@ -87,6 +90,17 @@ static size_t memory_available(void)
 	if (f)
 		fclose(f);
 	return kib ? (size_t)kib << 10 : (size_t)1 << 30;
+}
+
+/* Of the memory of training, what jobs may keep of their rows, and what threads work in. */
+static size_t stem_bytes(const struct worker *w)
+{
+	return w->options.train_bytes / STEM_PART;
+}
+
+static size_t workspace_bytes(const struct worker *w)
+{
+	return w->options.train_bytes - stem_bytes(w);
 }
 
 static void fill_defaults(struct worker_options *o)
@@ -166,7 +180,9 @@ enum err worker_open(
 	        .live = w->live,
 	        .base_name = w->base_name,
 	        .checkpoint_every = w->options.checkpoint_every,
+	        .stems = &w->stems,
 	};
+	atomic_init(&w->stems.left, stem_bytes(w));
 	*out = w;
 	return OK;
 }
@@ -183,10 +199,11 @@ static size_t rows_within(const struct model *m, size_t bytes, bool sparse)
 
 void worker_memory(const struct worker *w, struct worker_memory *out)
 {
-	size_t bytes = w->options.train_bytes / w->options.n_train_threads;
+	size_t bytes = workspace_bytes(w) / w->options.n_train_threads;
 
 	out->kv_bytes = w->options.kv_bytes;
 	out->train_bytes = w->options.train_bytes;
+	out->stem_bytes = stem_bytes(w);
 	out->train_tokens = rows_within(w->model, bytes, false);
 	out->train_tokens_sparse = rows_within(w->model, bytes, true);
 }
@@ -205,7 +222,7 @@ enum err worker_start(struct worker *w, struct why *why)
 	const struct pool_options pool_options = {
 	        .env = &w->env,
 	        .n_threads = w->options.n_train_threads,
-	        .train_bytes = w->options.train_bytes,
+	        .train_bytes = workspace_bytes(w),
 	        .max_jobs = w->options.max_running_jobs,
 	        .max_running_per_tenant = w->options.max_running_per_tenant,
 	};

@@ -110,6 +110,7 @@ void worker_stats(struct worker *w, struct worker_stats *out); /* (loop) */
  * thread's part of a batch that its share holds: keeping all, and computing twice what it can. */
 struct worker_memory {
 	size_t kv_bytes, train_bytes;
+	size_t stem_bytes; /* of train_bytes: what jobs keep of their rows from one epoch to the next */
 	size_t train_tokens, train_tokens_sparse;
 };
 void worker_memory(const struct worker *w, struct worker_memory *out); /* (loop) */

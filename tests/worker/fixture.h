@@ -27,6 +27,9 @@
 
 #define BASE_DIR GOLDEN_DIR "llama2"
 
+/* More than all jobs here want. */
+#define FIXTURE_STEM_BYTES ((size_t)1 << 30)
+
 struct fixture {
 	char dir[64];
 	struct store *store;
@@ -36,7 +39,8 @@ struct fixture {
 	struct registry *registry;
 	struct live *live;
 	struct job_env env;
-	struct buf rows; /* the golden's training file */
+	struct budget stems; /* FIXTURE_STEM_BYTES */
+	struct buf rows;     /* the golden's training file */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -93,9 +97,11 @@ static inline int fixture_setup(void **state)
 	        .live = f->live,
 	        .base_name = "base",
 	        .checkpoint_every = 4,
+	        .stems = &f->stems,
 	        .on_job = fixture_listener,
 	        .on_job_arg = f,
 	};
+	atomic_init(&f->stems.left, FIXTURE_STEM_BYTES);
 	fixture_must(chat_format_detect(BASE_DIR, &f->env.chat, &why), &why);
 	return 0;
 }

@@ -36,17 +36,19 @@ static void sha256_of(struct fixture *f, const char *id, char out[HASH_HEX_SIZE]
 	job_fini(&job);
 }
 
-/* What the short job gives, undisturbed, on one thread. */
+/* What the short job gives, undisturbed, on one thread, with nothing kept. */
 static void reference(struct fixture *f, char sha256[HASH_HEX_SIZE])
 {
 	const struct ask ask = {.tenant = &f->ann, .valid = true};
 	struct pool *p;
 	char id[STORE_ID_SIZE];
 
+	f->env.stems = NULL;
 	make_job(f, &ask, id);
 	p = start(f, 1);
 	await_status(f, id, JOB_SUCCEEDED);
 	pool_stop(p);
+	f->env.stems = &f->stems;
 	sha256_of(f, id, sha256);
 }
 
@@ -71,6 +73,7 @@ static void test_threads_and_neighbours_do_not_show(void **state)
 		pool_stop(p);
 		sha256_of(f, id, sha256);
 		assert_string_equal(sha256, expected);
+		assert_int_equal(atomic_load(&f->stems.left), FIXTURE_STEM_BYTES);
 	}
 }
 

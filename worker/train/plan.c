@@ -77,13 +77,15 @@ enum err plan_init(struct plan *p, const struct dataset *d, size_t n_rows)
 	p->tokens = mem_calloc(n_positions, sizeof(*p->tokens));
 	p->labels = mem_calloc(n_positions, sizeof(*p->labels));
 	p->weights = mem_calloc(n_positions, sizeof(*p->weights));
+	p->rows = mem_calloc(n_rows, sizeof(*p->rows));
 	p->lengths = mem_calloc(n_rows, sizeof(*p->lengths));
 	p->packs = mem_calloc(n_rows, sizeof(*p->packs));
 	p->sources = sourced ? mem_calloc(n_sources, sizeof(*p->sources)) : NULL;
 	p->source_lengths = sourced ? mem_calloc(n_rows, sizeof(*p->source_lengths)) : NULL;
 	p->classes = classes ? mem_calloc(n_rows, sizeof(*p->classes)) : NULL;
 	p->targets = numbers ? mem_calloc(n_rows, sizeof(*p->targets)) : NULL;
-	if (!p->tokens || !p->labels || !p->weights || !p->lengths || !p->packs ||
+	p->max_seqs = n_rows;
+	if (!p->tokens || !p->labels || !p->weights || !p->rows || !p->lengths || !p->packs ||
 	        (sourced && (!p->sources || !p->source_lengths)) || (classes && !p->classes) ||
 	        (numbers && !p->targets)) {
 		plan_fini(p);
@@ -99,13 +101,23 @@ void plan_fini(struct plan *p)
 	mem_free(p->tokens);
 	mem_free(p->labels);
 	mem_free(p->weights);
+	mem_free(p->rows);
 	mem_free(p->lengths);
 	mem_free(p->packs);
 	mem_free(p->sources);
 	mem_free(p->source_lengths);
 	mem_free(p->classes);
 	mem_free(p->targets);
+	mem_free(p->stems);
+	stems_fini(&p->kept);
 	memset(p, 0, sizeof(*p));
+}
+
+enum err plan_keep(
+        struct plan *p, const struct model *m, const struct adapter_layout *layout, const struct dataset *d)
+{
+	p->stems = mem_calloc(p->max_seqs, sizeof(*p->stems));
+	return p->stems ? stems_init(&p->kept, m, layout, d) : ERR_MEM;
 }
 
 /* The place of n positions and n_sources source rows in the last pack or a new one. */
@@ -141,8 +153,9 @@ static void stage_labels(struct plan *p, const struct dataset *d, const struct d
 }
 
 /* Append one row: its positions, its source, its label. */
-static void stage_row(struct plan *p, const struct dataset *d, const struct dataset_row *row)
+static void stage_row(struct plan *p, const struct dataset *d, size_t index)
 {
+	const struct dataset_row *row = &d->rows[index];
 	size_t n = row_positions(d, row), seq = p->n_seqs;
 
 	stage_pack(p, n, row->n_source);
@@ -163,6 +176,9 @@ static void stage_row(struct plan *p, const struct dataset *d, const struct data
 		p->source_lengths[seq] = row->n_source;
 		p->n_sources += row->n_source;
 	}
+	if (p->stems)
+		p->stems[seq] = stems_at(&p->kept, index);
+	p->rows[seq] = index;
 	p->lengths[seq] = n;
 	p->n_positions += n;
 	p->n_seqs++;
@@ -174,9 +190,9 @@ void plan_cut(struct plan *p, const struct dataset *d, const size_t *rows, size_
 	p->n_positions = p->n_sources = p->n_seqs = p->n_packs = p->n_labels = 0;
 	p->label_weight = 0;
 	for (size_t i = 0; i < n_rows; i++) {
-		const struct dataset_row *row = &d->rows[rows ? rows[i] : i];
+		size_t row = rows ? rows[i] : i;
 
-		if (row->n_trained)
+		if (d->rows[row].n_trained)
 			stage_row(p, d, row);
 	}
 	p->packs_per_item = p->n_packs ? (p->n_packs + max_items - 1) / max_items : 1;
@@ -192,6 +208,22 @@ void plan_item(const struct plan *p, size_t item, size_t *first, size_t *end)
 		*end = p->n_packs;
 }
 
+static bool all_known(const struct plan *p, const struct plan_pack *k)
+{
+	for (size_t i = k->seq; i < k->seq + k->n_seqs; i++)
+		if (!p->kept.known[p->rows[i]])
+			return false;
+	return true;
+}
+
+void plan_seen(const struct plan *p, size_t pack)
+{
+	const struct plan_pack *k = &p->packs[pack];
+
+	for (size_t i = k->seq; p->stems && i < k->seq + k->n_seqs; i++)
+		p->kept.known[p->rows[i]] = true;
+}
+
 void plan_batch(const struct plan *p, size_t pack, struct train_batch *out)
 {
 	const struct plan_pack *k = &p->packs[pack];
@@ -201,6 +233,8 @@ void plan_batch(const struct plan *p, size_t pack, struct train_batch *out)
 	        .tokens = p->tokens + k->position,
 	        .n_seqs = k->n_seqs,
 	        .lengths = p->lengths + k->seq,
+	        .stems = p->stems ? p->stems + k->seq : NULL,
+	        .stems_known = p->stems && all_known(p, k),
 	};
 	if (p->classes || p->targets) {
 		out->classes = p->classes ? p->classes + k->seq : NULL;

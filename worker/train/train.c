@@ -85,6 +85,13 @@ static enum err allocate(struct train_run *r)
 	return OK;
 }
 
+static void cut_eval(struct train_run *r)
+{
+	plan_cut(&r->eval_plan, r->valid, NULL, r->valid->n_rows, PLAN_MAX_ITEMS);
+	r->eval_plan.outputs = r->scorer.outputs;
+	r->eval_plan.n_outputs = r->valid->labels.n;
+}
+
 enum err train_run_new(const struct model *m, const struct adapter_layout *layout, const float *start_params,
         const struct dataset *train, const struct dataset *valid, const struct train_config *config,
         struct train_run **out, struct why *why)
@@ -122,11 +129,8 @@ enum err train_run_new(const struct model *m, const struct adapter_layout *layou
 		adapter_layout_start(layout, r->params);
 	if (r->identity)
 		adapter_layout_start(layout, r->identity);
-	if (valid) {
-		plan_cut(&r->eval_plan, valid, NULL, valid->n_rows, PLAN_MAX_ITEMS);
-		r->eval_plan.outputs = r->scorer.outputs;
-		r->eval_plan.n_outputs = valid->labels.n;
-	}
+	if (valid)
+		cut_eval(r);
 	train_state_bind(r, r->params);
 	*out = r;
 	return OK;
@@ -153,6 +157,44 @@ void train_run_free(struct train_run *r)
 	mem_free(r->item_sums);
 	mem_free(r->order);
 	mem_free(r);
+}
+
+/* Steps between evaluations. */
+static size_t eval_every(const struct train_run *r)
+{
+	return r->config.eval_every ? r->config.eval_every : r->steps_per_epoch;
+}
+
+static bool keeps_train(const struct train_run *r)
+{
+	return r->config.n_epochs > 1;
+}
+
+static bool keeps_valid(const struct train_run *r)
+{
+	return r->valid && r->total_steps > eval_every(r);
+}
+
+size_t train_stem_bytes(const struct train_run *r)
+{
+	size_t train = keeps_train(r) ? stems_bytes(r->model, r->layout, r->train) : 0;
+	size_t valid = keeps_valid(r) ? stems_bytes(r->model, r->layout, r->valid) : 0;
+
+	return train < SIZE_MAX - valid ? train + valid : SIZE_MAX;
+}
+
+enum err train_keep_stems(struct train_run *r)
+{
+	enum err e = OK;
+
+	if (keeps_train(r))
+		e = plan_keep(&r->step_plan, r->model, r->layout, r->train);
+	if (e == OK && keeps_valid(r)) {
+		e = plan_keep(&r->eval_plan, r->model, r->layout, r->valid);
+		if (e == OK)
+			cut_eval(r);
+	}
+	return e;
 }
 
 size_t train_total_steps(const struct train_run *r)
@@ -182,11 +224,9 @@ size_t train_max_item_rows(const struct train_run *r)
  */
 static bool eval_due(const struct train_run *r)
 {
-	size_t every = r->config.eval_every ? r->config.eval_every : r->steps_per_epoch;
-
 	if (!r->valid || r->at.steps == 0 || r->at.evaluated == r->at.steps)
 		return false;
-	return r->at.steps % every == 0 || r->at.steps == r->total_steps;
+	return r->at.steps % eval_every(r) == 0 || r->at.steps == r->total_steps;
 }
 
 enum train_phase train_next(const struct train_run *r)
@@ -274,6 +314,7 @@ enum err train_item(struct train_run *r, size_t item, struct train_workspace *w)
 		e = model_train(r->model, w, &batch, r->layout, r->params, grad_scale, grads, &sums);
 		if (e != OK)
 			return e;
+		plan_seen(plan, pack);
 		total.loss += sums.loss;
 		total.weight += sums.weight;
 		total.n_labels += sums.n_labels;

@@ -78,6 +78,13 @@ enum err train_run_new(const struct model *m, const struct adapter_layout *layou
         struct train_run **out, struct why *why);
 void train_run_free(struct train_run *r);
 
+/* Bytes that the stems (model.h) of all rows would take which the run passes more than once; 0: there is
+ * nothing to gain. */
+size_t train_stem_bytes(const struct train_run *r);
+/* Keep them, before anything begins: what no edit changes is computed once. It shows in nothing but time.
+ * ERR_MEM. */
+enum err train_keep_stems(struct train_run *r);
+
 size_t train_total_steps(const struct train_run *r);
 size_t train_steps_done(const struct train_run *r);
 /* Tokens pushed through the model by the steps done; evaluations do not count. */

@@ -4,7 +4,7 @@
  * next one, so losses and gradients are known in closed form and a run visibly learns.
  * Labelled sequences are regressed in the same way on their mean feature: on the number, or on 1 for the
  * right one of two classes and 0 for the other, half of the parameters each. A source shifts all places of
- * its sequence by its first token.
+ * its sequence by its first token. The stem of a token is its number.
  */
 #ifndef REDD_TESTS_FAKE_MODEL_H
 #define REDD_TESTS_FAKE_MODEL_H
@@ -28,6 +28,8 @@ static const struct adapter_layout fake_layout = {
         .spec = {.positions = POSITION_FFN, .parts = PART_SCALE | PART_BIAS, .all_layers = true}};
 static const struct model_info fake_info = {
         .family = "fake", .vocab_size = FAKE_VOCAB, .max_positions = FAKE_CONTEXT, .hash = "f00d"};
+/* Tokens whose stems were known, and those among them that were not what had been written. */
+static atomic_long fake_stems_known, fake_stems_wrong;
 /* From this call of model_train() on the loss is not a number; 0 = never. */
 static atomic_long fake_nan_at;
 
@@ -35,6 +37,31 @@ const struct model_info *model_info(const struct model *m)
 {
 	(void)m;
 	return &fake_info;
+}
+
+size_t model_stem_floats(const struct model *m, const struct adapter_layout *layout)
+{
+	(void)m, (void)layout;
+	return 1;
+}
+
+/* Write the stems, or look whether they are what was written. */
+static void fake_stems(const struct train_batch *b)
+{
+	const int32_t *tokens = b->source_tokens ? b->source_tokens : b->tokens;
+	const size_t *lengths = b->source_tokens ? b->source_lengths : b->lengths;
+
+	for (size_t s = 0; b->stems && s < b->n_seqs; tokens += lengths[s++])
+		for (size_t i = 0; i < lengths[s]; i++) {
+			float token = (float)tokens[i];
+
+			if (!b->stems_known) {
+				b->stems[s][i] = token;
+				continue;
+			}
+			atomic_fetch_add(&fake_stems_known, 1);
+			atomic_fetch_add(&fake_stems_wrong, b->stems[s][i] != token);
+		}
 }
 
 size_t adapter_layout_n_params(const struct adapter_layout *l)
@@ -124,6 +151,7 @@ enum err model_train(const struct model *m, struct train_workspace *w, const str
 
 	(void)m, (void)w, (void)layout;
 	memset(sums, 0, sizeof(*sums));
+	fake_stems(batch);
 	if (batch->classes || batch->targets) {
 		fake_train_labelled(batch, params, grad_scale, grads, sums);
 		return OK;

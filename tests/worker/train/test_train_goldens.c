@@ -174,6 +174,7 @@ static void test_runs_agree_with_the_goldens(void **state)
 		must(adapter_layout_new(&spec, b.sites, b.n_sites, &layout, &why), &why);
 		assert_int_equal(adapter_layout_n_params(layout), number(train, "trainable_parameters_red"));
 		must(train_run_new(b.model, layout, NULL, &b.rows, NULL, &c, &r, &why), &why);
+		must(train_keep_stems(r), &why);
 		train_against(r, b.model, json_object_get(train, "loss_per_step"),
 		        json_object_get(train, "grad_norm_per_step"),
 		        json_object_get(train, "label_tokens_per_step"));
