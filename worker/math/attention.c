@@ -187,8 +187,7 @@ static void forward_single(const struct head *h, float *o, float *lse, float *sc
 
 			n = b.nk - j;
 			v = value_run(h, b.k0 + j, &n);
-			for (size_t i = 0; i < n; i++)
-				simd()->axpy(D, score[j + i], v + i * ldv, o);
+			simd()->axpy_rows(n, D, score + j, v, ldv, o);
 		}
 	}
 	finish_row(h, 0, top, sum, o, o, lse);

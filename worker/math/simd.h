@@ -103,6 +103,8 @@ struct simd_kernels {
 	void (*dot_rows)(size_t rows, size_t n, const float *a, const float *b, size_t ldb, float *out);
 	/* y += a * x, y += x, y *= a. */
 	void (*axpy)(size_t n, float a, const float *x, float *y);
+	/* y += a[j] * (x + j * ldx) for `rows` rows of x in turn. */
+	void (*axpy_rows)(size_t rows, size_t n, const float *a, const float *x, size_t ldx, float *y);
 	void (*add)(size_t n, const float *x, float *y);
 	void (*scale)(size_t n, float a, float *y);
 	/* s = a * s + (b unless NULL). */

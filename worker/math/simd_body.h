@@ -42,6 +42,7 @@ const struct simd_kernels KERNELS = {
         .dot = dot,
         .dot_rows = dot_rows,
         .axpy = axpy,
+        .axpy_rows = axpy_rows,
         .add = add,
         .scale = scale_by,
         .scale_add = scale_add,

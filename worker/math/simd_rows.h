@@ -90,6 +90,7 @@ static void dot_rows(size_t rows, size_t n, const float *a, const float *b, size
 
 	for (; j + DOT_ROWS <= rows; j += DOT_ROWS, b += DOT_ROWS * ldb) {
 		struct lanes16 sum[DOT_ROWS] = {0};
+		v4 four;
 
 		for (size_t i = 0; i < whole; i += 16)
 #pragma GCC unroll 4
@@ -103,9 +104,8 @@ static void dot_rows(size_t rows, size_t n, const float *a, const float *b, size
 				sum[r].v[l / LANES] = vf_madd(vf_load_some(a + whole + l, n - whole - l),
 				        vf_load_some(b + r * ldb + whole + l, n - whole - l),
 				        sum[r].v[l / LANES]);
-#pragma GCC unroll 4
-		for (size_t r = 0; r < DOT_ROWS; r++)
-			out[j + r] = lanes16_sum(sum[r]);
+		four = lanes16_sums(sum);
+		memcpy(out + j, &four, sizeof(four));
 	}
 	for (; j < rows; j++, b += ldb)
 		out[j] = dot(n, a, b);
@@ -120,6 +120,31 @@ static void axpy(size_t n, float a, const float *x, float *y)
 	if (i < n)
 		vf_store_part(y + i,
 		        vf_madd(vf_set(a), vf_load_part(x + i, n - i), vf_load_part(y + i, n - i)), n - i);
+}
+
+/* Vectors of y that stay in registers while rows pass by. */
+#define AXPY_VECTORS 8
+
+static void axpy_rows(size_t rows, size_t n, const float *a, const float *x, size_t ldx, float *y)
+{
+	size_t i = 0;
+
+	for (; i + AXPY_VECTORS * LANES <= n; i += AXPY_VECTORS * LANES) {
+		vf sum[AXPY_VECTORS];
+
+#pragma GCC unroll 8
+		for (size_t v = 0; v < AXPY_VECTORS; v++)
+			sum[v] = vf_load(y + i + v * LANES);
+		for (size_t j = 0; j < rows; j++)
+#pragma GCC unroll 8
+			for (size_t v = 0; v < AXPY_VECTORS; v++)
+				sum[v] = vf_madd(vf_set(a[j]), vf_load(x + j * ldx + i + v * LANES), sum[v]);
+#pragma GCC unroll 8
+		for (size_t v = 0; v < AXPY_VECTORS; v++)
+			vf_store(y + i + v * LANES, sum[v]);
+	}
+	for (size_t j = 0; i < n && j < rows; j++)
+		axpy(n - i, a[j], x + j * ldx + i, y + i);
 }
 
 static void add(size_t n, const float *x, float *y)

@@ -153,26 +153,48 @@ struct lanes16 {
 	vf v[16 / LANES];
 };
 
-/* Lanes summed by folding the upper half onto the lower until one is left. */
-static inline float lanes16_sum(struct lanes16 a)
-{
-	typedef float v4 __attribute__((vector_size(16)));
-	v4 s;
+typedef float v4 __attribute__((vector_size(16)));
 
+/* The upper half folded onto the lower until four are left. */
+static inline v4 lanes16_fold(struct lanes16 a)
+{
 #if LANES == 16
 	__m256 low = _mm512_castps512_ps256(a.v[0]);
 	__m256 high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a.v[0]), 1));
 	__m256 sum8 = _mm256_add_ps(low, high);
 
-	s = _mm256_castps256_ps128(sum8) + _mm256_extractf128_ps(sum8, 1);
+	return _mm256_castps256_ps128(sum8) + _mm256_extractf128_ps(sum8, 1);
 #elif LANES == 8
 	__m256 sum8 = a.v[0] + a.v[1];
 
-	s = _mm256_castps256_ps128(sum8) + _mm256_extractf128_ps(sum8, 1);
+	return _mm256_castps256_ps128(sum8) + _mm256_extractf128_ps(sum8, 1);
 #else
-	s = (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]);
+	return (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]);
 #endif
+}
+
+/* Lanes summed by folding on until one is left. */
+static inline float lanes16_sum(struct lanes16 a)
+{
+	v4 s = lanes16_fold(a);
+
 	return (s[0] + s[2]) + (s[1] + s[3]);
+}
+
+/* Four such sums at once. */
+static inline v4 lanes16_sums(const struct lanes16 a[4])
+{
+	v4 r0 = lanes16_fold(a[0]), r1 = lanes16_fold(a[1]), r2 = lanes16_fold(a[2]), r3 = lanes16_fold(a[3]);
+	v4 even01 = __builtin_shufflevector(r0, r1, 0, 4, 1, 5);
+	v4 even23 = __builtin_shufflevector(r2, r3, 0, 4, 1, 5);
+	v4 odd01 = __builtin_shufflevector(r0, r1, 2, 6, 3, 7);
+	v4 odd23 = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
+	v4 first = __builtin_shufflevector(even01, even23, 0, 1, 4, 5) +
+	           __builtin_shufflevector(odd01, odd23, 0, 1, 4, 5);
+	v4 second = __builtin_shufflevector(even01, even23, 2, 3, 6, 7) +
+	            __builtin_shufflevector(odd01, odd23, 2, 3, 6, 7);
+
+	return first + second;
 }
 
 /* exp(x + low), low small against x: the low part carries digits of an argument that x cannot hold.
