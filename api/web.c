@@ -56,17 +56,18 @@ static const char policy[] =
 	F(webhooks_js, "webhooks.js", JS)
 
 #define EMBED(symbol, name, type)                                                                            \
-	__asm__(".pushsection .rodata\nweb_" #symbol ":\n\t.incbin \"api/web/" name "\"\nweb_" #symbol       \
+	__asm__(".pushsection .rodata\n\t.balign 8\nweb_" #symbol "_size:\n\t.quad web_" #symbol             \
+	        "_end - web_" #symbol "\nweb_" #symbol ":\n\t.incbin \"api/web/" name "\"\nweb_" #symbol     \
 	        "_end:\n\t.byte 0\n\t.popsection");                                                          \
-	extern const char web_##symbol[] __attribute__((visibility("hidden")));                              \
-	extern const char web_##symbol##_end[] __attribute__((visibility("hidden")));
+	extern const uint64_t web_##symbol##_size __attribute__((visibility("hidden")));                     \
+	extern const char web_##symbol[] __attribute__((visibility("hidden")));
 WEB_FILES(EMBED)
 
 struct embedded {
 	struct web_file file; /* n is not set */
-	const char *end;
+	const uint64_t *n;
 };
-#define ROW(symbol, name, type) {{name, type, web_##symbol, 0}, web_##symbol##_end},
+#define ROW(symbol, name, type) {{name, type, web_##symbol, 0}, &web_##symbol##_size},
 static const struct embedded embedded[] = {WEB_FILES(ROW)};
 #define N_FILES (sizeof(embedded) / sizeof(embedded[0]))
 
@@ -84,7 +85,7 @@ static void files_init(void)
 	hash_init(&h);
 	for (size_t i = 0; i < N_FILES; i++) {
 		files[i] = embedded[i].file;
-		files[i].n = (size_t)(embedded[i].end - embedded[i].file.data);
+		files[i].n = (size_t)*embedded[i].n;
 		hash_update(&h, files[i].name, strlen(files[i].name) + 1);
 		hash_update(&h, files[i].data, files[i].n + 1);
 	}
