@@ -105,7 +105,7 @@ static struct account *account_get(struct rate *r, const char *tenant_id, int64_
 {
 	struct account **chain = chain_of(r, tenant_id), **at = chain, *a;
 
-	while ((a = *at)) {
+	for (a = *at; a; a = *at) {
 		if (!strcmp(a->tenant_id, tenant_id))
 			return a;
 		if (account_full(a, now_ms)) {

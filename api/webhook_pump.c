@@ -126,6 +126,7 @@ static enum err transfer_prepare(struct transfer *t, const char *url)
 	curl_easy_setopt(c, CURLOPT_QUICK_EXIT, 1L);
 	curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_answer);
 	curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
+	/* cppcheck-suppress leakNoVarFunctionCall; libcurl calls it, and closes what it opens */
 	curl_easy_setopt(c, CURLOPT_OPENSOCKETFUNCTION, on_socket);
 	curl_easy_setopt(c, CURLOPT_OPENSOCKETDATA, t);
 	return curl_easy_setopt(c, CURLOPT_URL, url) == CURLE_OK ? OK : ERR_MEM;

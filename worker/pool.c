@@ -19,6 +19,7 @@
 #include "worker/background.h"
 #include "worker/job_turn.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -104,7 +105,7 @@ static struct share *take_share(struct pool *p, const char *tenant_id)
 		else if (s->served < least)
 			least = s->served;
 	}
-	/* There are as many shares as places, and a place is free. */
+	assert(unused); /* there are as many shares as places, and a place is free */
 	*unused = (struct share){.n_seats = 1, .served = least == UINT64_MAX ? 0 : least};
 	snprintf(unused->tenant_id, sizeof(unused->tenant_id), "%s", tenant_id);
 	return unused;

@@ -56,16 +56,16 @@ enum err why_param(struct why *w, enum err e, const char *param, const char *fmt
 
 void why_prefix(struct why *w, const char *fmt, ...)
 {
-	char old[sizeof(w->message)];
+	struct why old;
 	va_list ap;
 	size_t n;
 
 	if (!w)
 		return;
-	memcpy(old, w->message, sizeof(old));
+	old = *w;
 	va_start(ap, fmt);
 	vsnprintf(w->message, sizeof(w->message), fmt, ap);
 	va_end(ap);
 	n = strlen(w->message);
-	snprintf(w->message + n, sizeof(w->message) - n, "%s", old);
+	snprintf(w->message + n, sizeof(w->message) - n, "%s", old.message);
 }

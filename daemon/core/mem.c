@@ -133,7 +133,9 @@ void *mem_reserve(size_t n)
 	if (fail_now())
 		return NULL;
 	p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	return p == MAP_FAILED ? NULL : p;
+	if (p == MAP_FAILED)
+		return NULL;
+	return p;
 }
 
 void mem_unreserve(void *p, size_t n)

@@ -201,9 +201,9 @@ static enum err find_archive(struct opener *o, const struct zip_stored *z, const
         char prefix[PREFIX_SIZE])
 {
 	static const char tail[] = "/data.pkl";
+	const struct zip_entry *found = NULL;
 	size_t n_tail = sizeof(tail) - 1;
 
-	*pickle = NULL;
 	for (size_t i = 0; i < zip_stored_count(z); i++) {
 		const struct zip_entry *e = zip_stored_at(z, i);
 		size_t n = e->n_name;
@@ -211,15 +211,16 @@ static enum err find_archive(struct opener *o, const struct zip_stored *z, const
 		if (n <= n_tail || memcmp(e->name + n - n_tail, tail, n_tail) != 0 ||
 		        memchr(e->name, '/', n) != e->name + n - n_tail)
 			continue;
-		if (*pickle || n >= PREFIX_SIZE || memchr(e->name, '\0', n))
+		if (found || n >= PREFIX_SIZE || memchr(e->name, '\0', n))
 			return why_set(o->why, ERR_FORMAT, "the zip archive holds several data.pkl");
-		*pickle = e;
+		found = e;
 		memcpy(prefix, e->name, n - n_tail + 1);
 		prefix[n - n_tail + 1] = '\0';
 	}
-	if (!*pickle)
+	if (!found)
 		return why_set(
 		        o->why, ERR_FORMAT, "the zip archive holds no data.pkl: torch.save did not make it");
+	*pickle = found;
 	return OK;
 }
 
@@ -255,7 +256,7 @@ static enum err find_zip_storage(
 static enum err open_zip(struct opener *o)
 {
 	char prefix[PREFIX_SIZE];
-	const struct zip_entry *entry;
+	const struct zip_entry *entry = NULL;
 	struct zip_stored *z = NULL;
 	size_t used;
 	enum err e = zip_stored_new(o->data, o->n_data, &z, o->why);

@@ -54,7 +54,7 @@ void product_place(enum matrix_format format, bool exact, size_t M, size_t K, co
 	out->ld = padded(K);
 	if (format == MATRIX_INT8) {
 		out->scales = (float *)(void *)((int8_t *)scratch + M * out->ld);
-		out->shifts = (int32_t *)(out->scales + M * (out->ld / MATRIX_GROUP));
+		out->shifts = (int32_t *)(void *)(out->scales + M * (out->ld / MATRIX_GROUP));
 	} else if (!out->pairs) {
 		out->data = (float *)x;
 		out->ld = ldx;

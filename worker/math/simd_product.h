@@ -157,6 +157,7 @@ INLINE void product_store(size_t mr, size_t np, size_t n, bool add, const float 
 				s = vf_load(y + v * LANES) + s;
 			if (whole && bias)
 				s += vf_load(bias + v * LANES);
+			/* cppcheck-suppress legacyUninitvar; vf_store() writes it */
 			vf_store((whole ? y : out) + v * LANES, s);
 		}
 		for (size_t i = 0; !whole && i < n; i++) {
