@@ -71,10 +71,10 @@ static size_t check_sample(const char *line)
 
 static void test_metrics_are_well_formed_and_their_labels_few(void **state)
 {
-	char *text = metrics(*state), *series[MAX_SERIES], declared[128] = "";
+	char *text = metrics(*state), *rest, *series[MAX_SERIES], declared[128] = "";
 	size_t n_series = 0;
 
-	for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+	for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
 		size_t n;
 
 		if (strncmp(line, "# HELP ", 7) == 0)

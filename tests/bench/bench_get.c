@@ -130,11 +130,10 @@ static void prepare(struct load *l)
 
 int main(int argc, char **argv)
 {
-	struct load *l = mem_calloc(1, sizeof(*l));
+	static struct load load;
+	struct load *l = &load;
 	int failed;
 
-	if (!l)
-		return 1;
 	l->seconds = argc > 1 ? atof(argv[1]) : 5;
 	l->max = (size_t)(l->seconds + WARM_UP_SECONDS) * MAX_RATE;
 	l->ms = mem_calloc(l->max, sizeof(*l->ms));
@@ -160,6 +159,5 @@ int main(int argc, char **argv)
 	daemon_fini(&l->d);
 	failed = l->n_bad != 0;
 	mem_free(l->ms);
-	mem_free(l);
 	return failed;
 }

@@ -163,12 +163,11 @@ static void prepare(struct load *l)
 
 int main(int argc, char **argv)
 {
-	struct load *l = mem_calloc(1, sizeof(*l));
+	static struct load load;
+	struct load *l = &load;
 	double rate, commits, cpu;
 	size_t there;
 
-	if (!l)
-		return 1;
 	l->n_jobs = argc > 1 ? strtoul(argv[1], NULL, 10) : 10000;
 	l->ms = mem_calloc(l->n_jobs, sizeof(*l->ms));
 	if (!l->ms || !l->n_jobs)
@@ -189,6 +188,5 @@ int main(int argc, char **argv)
 	daemon_fini(&l->d);
 	there = there == l->n_jobs ? 0 : 1;
 	mem_free(l->ms);
-	mem_free(l);
 	return (int)there;
 }

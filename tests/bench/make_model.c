@@ -175,8 +175,10 @@ static float draw(struct rng *r, const struct tensor_plan *t)
 
 static void write_tensor(const struct maker *m, const struct tensor_plan *t, struct rng *r, FILE *f)
 {
-	static float piece[PIECE];
-	uint16_t *brief = (uint16_t *)piece;
+	static union {
+		float whole[PIECE];
+		uint16_t brief[PIECE];
+	} piece;
 	size_t n;
 
 	for (size_t left = n_elements(t); left > 0; left -= n) {
@@ -186,12 +188,12 @@ static void write_tensor(const struct maker *m, const struct tensor_plan *t, str
 			uint32_t bits;
 
 			memcpy(&bits, &x, sizeof(bits));
-			if (m->bf16) /* each takes no more room than it came from */
-				brief[i] = (uint16_t)((bits + 0x8000) >> 16);
+			if (m->bf16)
+				piece.brief[i] = (uint16_t)((bits + 0x8000) >> 16);
 			else
-				piece[i] = x;
+				piece.whole[i] = x;
 		}
-		if (fwrite(piece, m->bf16 ? 2 : 4, n, f) != n)
+		if (fwrite(&piece, m->bf16 ? 2 : 4, n, f) != n)
 			die("model.safetensors");
 	}
 }

@@ -105,7 +105,7 @@ static void test_sighup_puts_settings_in_force(void **state)
 static void test_log_is_json_when_asked_for(void **state)
 {
 	const char *const args[] = {"--log-format", "json", "--log-level", "debug", NULL};
-	char path[128];
+	char path[128], *rest;
 	struct buf log = {0};
 	size_t n = 0;
 
@@ -115,7 +115,7 @@ static void test_log_is_json_when_asked_for(void **state)
 	daemon_stop(&d);
 	snprintf(path, sizeof(path), "%s/log", d.spawn.dir);
 	assert_int_equal(buf_read_file(&log, path, 1 << 20), OK);
-	for (char *line = strtok(log.data, "\n"); line; line = strtok(NULL, "\n"), n++) {
+	for (char *line = strtok_r(log.data, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest), n++) {
 		json_t *json = json_loads(line, 0, NULL);
 
 		if (!json)

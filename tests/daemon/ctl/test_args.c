@@ -25,11 +25,12 @@ static enum err parse(
         struct args *a, const struct args_option *table, bool stop, struct why *why, const char *line)
 {
 	static char text[512];
+	char *rest;
 
 	n_words = 0;
 	words[n_words++] = (char *)"redctl";
 	snprintf(text, sizeof(text), "%s", line);
-	for (char *word = strtok(text, " "); word; word = strtok(NULL, " "))
+	for (char *word = strtok_r(text, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
 		words[n_words++] = word;
 	words[n_words] = NULL;
 	return args_parse(a, n_words, words, table, global, stop, why);

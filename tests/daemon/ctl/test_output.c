@@ -183,7 +183,8 @@ static void test_control_sequences_do_not_reach_a_terminal(void **state)
 	fclose(to.file);
 	assert_string_equal(got, "a?[2Jb?c\tsch\xc3\xb6n\n?31m?");
 	free(got);
-	to = (struct term){.file = open_memstream(&got, &size)};
+	to.terminal = false;
+	to.file = open_memstream(&got, &size);
 	term_print(&to, text);
 	fclose(to.file);
 	assert_string_equal(got, text);

@@ -99,6 +99,7 @@ static void test_a_norm_stands_behind_scale_and_bias(void **state)
 		const float *scale = f.norm_params + 4 * WIDTH, *bias = scale + WIDTH, *weight = bias + WIDTH,
 		            *shift = weight + WIDTH;
 
+		/* cppcheck-suppress overlappingWriteFunction; it takes floats for bytes */
 		memcpy(h + 2 * LD, h, LD * sizeof(*h));
 		memcpy(edited + 2 * LD, h, LD * sizeof(*h));
 		adapter_forward(runs, 3, SITE, 0, SIZE_MAX, edited, LD);
