@@ -1,7 +1,7 @@
 /*
  * The serving engine under load: whether the number of tenants and of adapters shows in its speed, and what
  * training beside it does to the time between tokens. Variants take turns, round by round, so that what else
- * the machine does meets them alike. Usage: bench_tenants [MODEL_DIR]
+ * the machine does meets them alike. Usage: bench_tenants [MODEL_DIR [ROUNDS]]
  */
 #include "core/clock.h"
 #include "core/mem.h"
@@ -24,6 +24,9 @@
 #define LONG_PROMPT 400
 #define MAX_TENANTS 1000
 #define ROUNDS 5
+#define TURNS 16 /* rounds of adapters, of tenants, unless told otherwise */
+#define MAX_TURNS 256
+#define MAX_VARIANTS 4
 #define TRAIN_ROWS 512
 #define TRAIN_LENGTH 128
 #define MAX_TRAINERS 64
@@ -39,6 +42,7 @@ struct bench {
 	struct adapter_layout *layout;
 	float *params; /* (MAX_TENANTS, n_params) */
 	size_t n_params;
+	size_t n_turns;    /* rounds of variants */
 	size_t n_requests; /* so far: each is of the next tenant */
 	int32_t prompt[PROMPT];
 	sem_t done;
@@ -110,7 +114,7 @@ static int by_size(const void *a, const void *b)
 static double median(double *x, size_t n)
 {
 	qsort(x, n, sizeof(*x), by_size);
-	return x[n / 2];
+	return (x[(n - 1) / 2] + x[n / 2]) / 2;
 }
 
 /* What the process computed for, which others on the machine do not lengthen as they do time. */
@@ -132,24 +136,38 @@ static double rate_of(struct bench *b, size_t n_streams, size_t n_tenants)
 	return (double)(n_streams * TOKENS) * 1e9 / (double)(cpu_ns() - start);
 }
 
-/* Rounds in which every variant has its turn; each is compared with the first of its own round. */
+/* The variant that has turn k of a round: every other round goes back the way the one before it came, and the
+ * next begins one further on, so that in 2 n rounds each has stood in every place twice. */
+static size_t whose_turn(size_t round, size_t k, size_t n)
+{
+	return (round / 2 + (round % 2 ? n - 1 - k : k)) % n;
+}
+
+/* Rounds in which every variant has its turn; each is compared with the first variant's of its own round, so
+ * that a machine which is faster in some minutes than in others is so for both. */
 static void compare(struct bench *b, size_t n_streams, const size_t *tenants, size_t n, const char *what)
 {
-	double rate[8][ROUNDS], ratio[8][ROUNDS];
+	static double rate[MAX_VARIANTS][MAX_TURNS], ratio[MAX_VARIANTS][MAX_TURNS];
 
 	rate_of(b, n_streams, 1);
-	for (size_t round = 0; round < ROUNDS; round++)
-		for (size_t i = 0; i < n; i++)
+	for (size_t round = 0; round < b->n_turns; round++) {
+		for (size_t k = 0; k < n; k++) {
+			size_t i = whose_turn(round, k, n);
+
 			rate[i][round] = rate_of(b, n_streams, tenants[i]);
-	for (size_t i = 0; i < n; i++)
-		for (size_t round = 0; round < ROUNDS; round++)
+		}
+		for (size_t i = 0; i < n; i++)
 			ratio[i][round] = rate[i][round] / rate[0][round];
+	}
 	for (size_t i = 0; i < n; i++) {
+		double middle = median(ratio[i], b->n_turns);
 		char name[64];
 
 		snprintf(name, sizeof(name), "%zu streams, %zu %s", n_streams, tenants[i], what);
-		printf("%-48s %9.1f tokens/s of CPU  %6.3f of the first\n", name, median(rate[i], ROUNDS),
-		        median(ratio[i], ROUNDS));
+		printf("%-28s %9.1f tokens/s of CPU, %.3f of the first's", name, median(rate[i], b->n_turns),
+		        middle);
+		printf(" (half of %zu rounds: %.3f to %.3f)\n", b->n_turns, ratio[i][b->n_turns / 4],
+		        ratio[i][b->n_turns - 1 - b->n_turns / 4]);
 	}
 }
 
@@ -404,8 +422,12 @@ static void setup(struct bench *b, const char *dir)
 int main(int argc, char **argv)
 {
 	static const size_t tenants[] = {1, 10, 100, 1000}, adapters[] = {1, 32};
-	struct bench b = {0};
+	struct bench b = {.n_turns = argc > 2 ? strtoul(argv[2], NULL, 10) : TURNS};
 
+	if (!b.n_turns || b.n_turns > MAX_TURNS) {
+		fprintf(stderr, "usage: bench_tenants [MODEL_DIR [ROUNDS]], 1 to %d rounds\n", MAX_TURNS);
+		return 2;
+	}
 	cpu_init(CPU_BEST);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	setup(&b, argc > 1 ? argv[1] : "worker/base");
