@@ -85,7 +85,7 @@ static void unpack_int8(size_t K, size_t n, const char *panel, float *rows)
 }
 
 /* Bytes of a panel that are asked for ahead of their turn. */
-#define INT8_AHEAD 2048
+#define INT8_AHEAD 4096
 
 /* Sums of a tile: rows by vectors of outputs. Level by level: how many rows at once, and the product of one
  * block with them. */
@@ -233,14 +233,16 @@ INLINE void int8_column(size_t vectors, const struct int8_rows *x, size_t n, con
 {
 	size_t m = 0;
 
-	/* few rows: the first of them brings the panel in */
-	if (x->n == 1) {
-		int8_tile(true, 1, vectors, x, m, n, panel, bias, y, ldy);
-		return;
-	}
+	/* the first rows bring the panel in */
 	if (x->n >= INT8_M) {
 		int8_tile(true, INT8_M, vectors, x, m, n, panel, bias, y, ldy);
 		m = INT8_M;
+	} else if (INT8_M > 2 && x->n >= 2) {
+		int8_tile(true, 2, vectors, x, m, n, panel, bias, y, ldy);
+		m = 2;
+	} else {
+		int8_tile(true, 1, vectors, x, m, n, panel, bias, y, ldy);
+		m = 1;
 	}
 	for (; m + INT8_M <= x->n; m += INT8_M)
 		int8_tile(false, INT8_M, vectors, x, m, n, panel, bias, y, ldy);
