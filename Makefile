@@ -255,11 +255,25 @@ $(BENCHES): $(OUT)/bench/%: $(OUT)/obj/tests/bench/%.o $(call obj,$(TEST_SUPPORT
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PKG_ALL)) $(LDLIBS) -lm
 
+define compile
+@mkdir -p $(@D)
+$(Q)$(CC) $(CPPFLAGS_ALL) $(PKG_CFLAGS) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+@$(if $(filter 1,$(V)),,echo "  CC   $<")
+endef
+
 # One source makes the kernels of every level: sanitizers watch the portable ones, which the tests of every kernel run too.
-# The others keep their speed, without which training under a sanitizer takes minutes.
+# The others keep their speed, without which training under a sanitizer takes minutes; they are release's own.
 ifneq ($(filter asan tsan,$(VARIANT)),)
-$(OUT)/obj/worker/math/simd_a%.o: private SANITIZE :=
-$(OUT)/obj/worker/math/simd_a%.o: private CFLAGS := -O2 -g1
+KERNELS := $(BUILD)/release/obj/worker/math/simd_a
+$(OUT)/obj/worker/math/simd_a%.o: $(KERNELS)%.o
+	@mkdir -p $(@D) && cp $< $@
+
+$(KERNELS)%.o: private SANITIZE :=
+$(KERNELS)%.o: private CFLAGS := -O2 -g
+$(BUILD)/release/obj/%.o: %.c Makefile
+	$(compile)
+
+-include $(wildcard $(KERNELS)*.d)
 endif
 
 ifeq ($(VARIANT),fuzz)
@@ -269,9 +283,7 @@ $(OUT)/obj/worker/math/%.o: private SANITIZE :=
 endif
 
 $(OUT)/obj/%.o: %.c Makefile
-	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS_ALL) $(PKG_CFLAGS) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
-	@$(if $(filter 1,$(V)),,echo "  CC   $<")
+	$(compile)
 
 # SQL and web files reach the binary through .incbin; their objects follow them.
 $(call obj,$(wildcard storage/*.c)): $(wildcard storage/schema/*.sql)

@@ -117,18 +117,27 @@ INLINE void product_step(enum product_kind kind, size_t mr, size_t np, size_t k,
 	}
 }
 
+/* A tile's share of the weights that are wanted next, asked for term by term: at, and so many bytes on. */
+struct product_ahead {
+	const char *at;
+	size_t panel, step;
+};
+
 INLINE void product_sums(enum product_kind kind, bool few, size_t mr, size_t np, size_t K, const char *x,
-        size_t ldx, const char *w, size_t panel, vf sum[MAX_M][FEW_WIDE * PANEL_VECTORS])
+        size_t ldx, const char *w, size_t panel, struct product_ahead ahead,
+        vf sum[MAX_M][FEW_WIDE * PANEL_VECTORS])
 {
 	const size_t step = kind == PRODUCT_F32 || kind == PRODUCT_TURNED ? 1 : 2;
 	const size_t line = step * MATRIX_PANEL * (step == 1 ? sizeof(float) : sizeof(uint16_t));
 	size_t k = 0;
 
-	for (; k + step <= K; k += step) {
-		if (few)
+	for (; k + step <= K; k += step, ahead.at += ahead.step) {
 #pragma GCC unroll 4
-			for (size_t p = 0; p < np; p++)
+		for (size_t p = 0; p < np; p++)
+			if (few)
 				__builtin_prefetch(w + p * panel + k / step * line + PRODUCT_AHEAD);
+			else
+				__builtin_prefetch(ahead.at + p * ahead.panel, 0, 2);
 		product_step(kind, mr, np, k, x, ldx, w, panel, sum);
 		if (kind == PRODUCT_BF16) {
 			/* words are loaded again: kept, they would push sums out of registers */
@@ -178,15 +187,28 @@ struct product_part {
 	const char *w;
 	size_t panel;     /* bytes from panel to panel of w */
 	const char *next; /* weights wanted next; a hint */
+	size_t w_bytes;   /* of one of them */
 	const float *bias;
 	float *y;
 	bool add;
 };
 
+/* Of a tile of mr rows from m on: `terms` at a time. */
+INLINE struct product_ahead product_share(
+        const struct product_call *c, const struct product_part *p, size_t terms, size_t m, size_t mr)
+{
+	size_t bytes = MATRIX_PANEL * p->w_bytes;
+
+	return (struct product_ahead){
+	        p->next + p->K * bytes * m / p->rows, c->panel, terms * bytes * mr / p->rows};
+}
+
 INLINE void product_tile(enum product_kind kind, bool few, size_t mr, size_t np, const struct product_call *c,
         const struct product_part *p, size_t m)
 {
 	const size_t from = m * (kind == PRODUCT_TURNED ? 1 : p->ldx);
+	const size_t terms = kind == PRODUCT_F32 || kind == PRODUCT_TURNED ? 1 : 2;
+	const struct product_ahead ahead = product_share(c, p, terms, m, mr);
 	vf sum[MAX_M][FEW_WIDE * PANEL_VECTORS] = {0};
 
 #pragma GCC unroll 16
@@ -194,7 +216,8 @@ INLINE void product_tile(enum product_kind kind, bool few, size_t mr, size_t np,
 #pragma GCC unroll 2
 		for (size_t q = 0; q < np; q++)
 			__builtin_prefetch(p->y + (m + i) * c->ldy + q * MATRIX_PANEL, 1);
-	product_sums(kind, few, mr, np, p->K, p->x + from * x_bytes(kind), p->ldx, p->w, p->panel, sum);
+	product_sums(
+	        kind, few, mr, np, p->K, p->x + from * x_bytes(kind), p->ldx, p->w, p->panel, ahead, sum);
 	product_store(mr, np, p->n, p->add, p->bias, sum, p->y + m * c->ldy, c->ldy);
 }
 
@@ -212,49 +235,51 @@ INLINE void product_widen(size_t np, const struct product_call *c, const struct 
 				        weights_load(PRODUCT_BF16, p->w + q * c->panel, k, v));
 }
 
-/* Ask for a tile's share of the weights that are wanted next. */
-INLINE void product_ask(size_t mr, size_t np, const struct product_call *c, const struct product_part *p,
-        size_t m, size_t w_bytes)
+/* Rows of the next tile, of `left`. With fewer than four its sums wait for one another: it takes as long as
+ * one of four, so that 7 and 8 rows are not cut in 6 and the rest. */
+INLINE size_t product_rows(size_t left)
 {
-	size_t all = p->K * MATRIX_PANEL * w_bytes / CACHE_LINE;
-	size_t begin = all * m / p->rows, end = all * (m + mr) / p->rows;
+#if LANES == 8
+	return left == 7 || left == 8 ? 4 : left < MAX_M ? left : MAX_M;
+#else
+	size_t n = MAX_M;
 
-	for (size_t i = begin; i < end; i++)
-#pragma GCC unroll 2
-		for (size_t q = 0; q < np; q++)
-			__builtin_prefetch(p->next + q * c->panel + i * CACHE_LINE, 0, 2);
+	while (n > left)
+		n = n > 8 ? 8 : n / 2;
+	return n;
+#endif
 }
 
-INLINE void product_column(enum product_kind kind, size_t w_bytes, size_t np, const struct product_call *c,
-        const struct product_part *p)
+INLINE void product_column(
+        enum product_kind kind, size_t np, const struct product_call *c, const struct product_part *p)
 {
-	size_t m = 0;
+	size_t n;
 
-	for (; m + MAX_M <= p->rows; m += MAX_M) {
-		product_ask(MAX_M, np, c, p, m, w_bytes);
-		product_tile(kind, false, MAX_M, np, c, p, m);
-	}
-	product_ask(p->rows - m, np, c, p, m, w_bytes);
+	for (size_t m = 0; m < p->rows; m += n) {
+		n = product_rows(p->rows - m);
+		if (n == MAX_M)
+			product_tile(kind, false, MAX_M, np, c, p, m);
 #if MAX_M > 8
-	if (m + 8 <= p->rows) {
-		product_tile(kind, false, 8, np, c, p, m);
-		m += 8;
-	}
+		else if (n == 8)
+			product_tile(kind, false, 8, np, c, p, m);
+#endif
+#if LANES == 8
+		else if (n == 5)
+			product_tile(kind, false, 5, np, c, p, m);
+		else if (n == 3)
+			product_tile(kind, false, 3, np, c, p, m);
 #endif
 #if MAX_M > 4
-	if (m + 4 <= p->rows) {
-		product_tile(kind, false, 4, np, c, p, m);
-		m += 4;
-	}
+		else if (n == 4)
+			product_tile(kind, false, 4, np, c, p, m);
 #endif
 #if MAX_M > 2
-	if (m + 2 <= p->rows) {
-		product_tile(kind, false, 2, np, c, p, m);
-		m += 2;
-	}
+		else if (n == 2)
+			product_tile(kind, false, 2, np, c, p, m);
 #endif
-	if (m < p->rows)
-		product_tile(kind, false, 1, np, c, p, m);
+		else
+			product_tile(kind, false, 1, np, c, p, m);
+	}
 }
 
 /* The same of bf16 weights that are made float32 first. */
@@ -267,9 +292,9 @@ static void product_wide(size_t np, const struct product_call *c, const struct p
 	w.w = (const char *)wide;
 	w.panel = PRODUCT_BLOCK * MATRIX_PANEL * sizeof(float);
 	if (np == WIDE)
-		product_column(PRODUCT_F32, sizeof(uint16_t), WIDE, c, &w);
+		product_column(PRODUCT_F32, WIDE, c, &w);
 	else
-		product_column(PRODUCT_F32, sizeof(uint16_t), 1, c, &w);
+		product_column(PRODUCT_F32, 1, c, &w);
 }
 
 INLINE void product_few(
@@ -303,6 +328,7 @@ INLINE void product_panels(enum product_kind kind, const struct product_call *c,
 	size_t n;
 
 	p.panel = c->panel;
+	p.w_bytes = weight_bytes(kind);
 	p.add = c->add || s->k > 0;
 	for (size_t at = s->begin; at < s->end; at += n) {
 		n = s->end - at >= wide ? wide : MATRIX_PANEL;
@@ -319,9 +345,9 @@ INLINE void product_panels(enum product_kind kind, const struct product_call *c,
 		else if (kind == PRODUCT_BF16 && s->rows >= WIDEN_ROWS)
 			product_wide(n / MATRIX_PANEL, c, &p);
 		else if (n == wide)
-			product_column(kind, weight_bytes(kind), WIDE, c, &p);
+			product_column(kind, WIDE, c, &p);
 		else
-			product_column(kind, weight_bytes(kind), 1, c, &p);
+			product_column(kind, 1, c, &p);
 	}
 }
 
