@@ -228,38 +228,43 @@ INLINE void int8_tile(bool fresh, size_t mr, size_t vectors, const struct int8_r
 	}
 }
 
+/* Either kind of tile, known when this is compiled. */
+INLINE void int8_rows_of(bool fresh, size_t mr, size_t vectors, const struct int8_rows *x, size_t row,
+        size_t n, const char *panel, const float *bias, float *y, size_t ldy)
+{
+	if (fresh)
+		int8_tile(true, mr, vectors, x, row, n, panel, bias, y, ldy);
+	else
+		int8_tile(false, mr, vectors, x, row, n, panel, bias, y, ldy);
+}
+
+/* Rows of the next tile, of `left`. */
+INLINE size_t int8_tile_rows(size_t left)
+{
+	return left >= INT8_M ? INT8_M : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+}
+
 INLINE void int8_column(size_t vectors, const struct int8_rows *x, size_t n, const char *panel,
         const float *bias, float *y, size_t ldy)
 {
-	size_t m = 0;
+	size_t n_rows;
 
 	/* the first rows bring the panel in */
-	if (x->n >= INT8_M) {
-		int8_tile(true, INT8_M, vectors, x, m, n, panel, bias, y, ldy);
-		m = INT8_M;
-	} else if (INT8_M > 2 && x->n >= 2) {
-		int8_tile(true, 2, vectors, x, m, n, panel, bias, y, ldy);
-		m = 2;
-	} else {
-		int8_tile(true, 1, vectors, x, m, n, panel, bias, y, ldy);
-		m = 1;
-	}
-	for (; m + INT8_M <= x->n; m += INT8_M)
-		int8_tile(false, INT8_M, vectors, x, m, n, panel, bias, y, ldy);
+	for (size_t m = 0; m < x->n; m += n_rows) {
+		n_rows = int8_tile_rows(x->n - m);
+		if (n_rows == INT8_M)
+			int8_rows_of(m == 0, INT8_M, vectors, x, m, n, panel, bias, y, ldy);
 #if INT8_M > 4
-	if (m + 4 <= x->n) {
-		int8_tile(false, 4, vectors, x, m, n, panel, bias, y, ldy);
-		m += 4;
-	}
+		else if (n_rows == 4)
+			int8_rows_of(m == 0, 4, vectors, x, m, n, panel, bias, y, ldy);
 #endif
 #if INT8_M > 2
-	if (m + 2 <= x->n) {
-		int8_tile(false, 2, vectors, x, m, n, panel, bias, y, ldy);
-		m += 2;
-	}
+		else if (n_rows == 2)
+			int8_rows_of(m == 0, 2, vectors, x, m, n, panel, bias, y, ldy);
 #endif
-	for (; m < x->n; m++)
-		int8_tile(false, 1, vectors, x, m, n, panel, bias, y, ldy);
+		else
+			int8_rows_of(m == 0, 1, vectors, x, m, n, panel, bias, y, ldy);
+	}
 }
 
 static void product_int8(
