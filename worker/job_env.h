@@ -1,5 +1,6 @@
 /*
- * What every job works with: the store and the base it trains on. All borrowed and constant while jobs run.
+ * What every job works with: the store and the base it trains on. All borrowed and, but for the
+ * budget, constant while jobs run.
  */
 #ifndef REDD_WORKER_JOB_ENV_H
 #define REDD_WORKER_JOB_ENV_H

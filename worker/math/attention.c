@@ -218,19 +218,13 @@ void attention_forward_paged(const struct attention *a, size_t T, size_t S, cons
         const struct paged_rows *k, const struct paged_rows *v, float *o, size_t ldo, float *scratch)
 {
 	for (size_t index = 0; index < a->n_heads; index++) {
-		size_t kv = index / (a->n_heads / a->n_kv_heads) * a->head_dim;
-		struct head h = {.a = a,
-		        .T = T,
-		        .S = S,
-		        .index = index,
-		        .q = q + index * a->head_dim,
-		        .ldq = ldq,
-		        .paged = true,
-		        .k_pages = *k,
-		        .v_pages = *v};
+		struct head h = head_view(a, index, T, S, q, ldq, k->base, k->ld, v->base, v->ld);
 
-		h.k_pages.base += kv;
-		h.v_pages.base += kv;
+		h.paged = true;
+		h.k_pages = *k;
+		h.v_pages = *v;
+		h.k_pages.base += h.k - k->base;
+		h.v_pages.base += h.v - v->base;
 		forward_head(&h, o, ldo, NULL, scratch);
 	}
 }

@@ -1,7 +1,8 @@
 /*
  * Scaled dot-product attention of one sequence, blocked (Dao et al., 2022): no (T,S) matrix is ever held, so
  * memory grows linearly with length. Grouped-query: query head h reads key/value head h / (H / KV).
- * Results depend on this sequence's shapes alone. Thread: any; scratch belongs to the caller.
+ * Results depend on this sequence alone, and a query's, but for one that comes by itself, not on which others
+ * come with it. Thread: any; scratch belongs to the caller.
  */
 #ifndef REDD_MATH_ATTENTION_H
 #define REDD_MATH_ATTENTION_H

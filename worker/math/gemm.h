@@ -1,5 +1,6 @@
 /*
- * Matrix products of numbers that change: attention's scores and values, a classification head. Row-major;
+ * Matrix products of numbers that change: a classification head, weights unpacked on the way; and panels of
+ * such numbers, for attention. Row-major;
  * M, N, K as in C (M,N) = A (M,K) B. Each output's sum is in the order that product.h keeps, so that neither
  * the shape nor the processor shows; products with frozen weights go through product.h itself.
  * `beta` 0 overwrites C, 1 accumulates. ld* is the distance between rows, in elements. Empty products are

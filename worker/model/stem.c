@@ -6,12 +6,11 @@
 struct stem stem_of(const struct arch *a, const struct adapter_layout *layout)
 {
 	const struct stack *stack = &a->stacks[0];
-	size_t n_sites = stack->n_layers * stack->n_layer_sites, site = 0;
+	size_t n_sites = stack->n_layers * stack->n_layer_sites, site = adapter_layout_first_site(layout);
 	size_t last = a->n_stacks > 1 ? stack->n_layers : stack->n_layers - 1;
 	struct stem s = {0};
 
-	while (site < n_sites && !adapter_layout_edits(layout, site))
-		site++;
+	site = site < n_sites ? site : n_sites;
 	s.layer = site / stack->n_layer_sites;
 	/* the last block of all goes on with rows that a batch's labels decide on */
 	s.joins = s.layer < last && site >= arch_site(a, s.layer, MODULE_FFN_DOWN);
